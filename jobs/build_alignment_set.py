@@ -1,0 +1,109 @@
+"""Find the names of English sentences in their translations: training examples of the aligner.
+
+Reads pairs shards, takes names that stand verbatim on both sides or whose translation a table of
+names knows, and writes `part-<language>.parquet`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import islice
+
+import pyarrow as pa
+
+from xner.command_line import run_job
+from xner.config import BuildAlignmentSetConfig
+from xner.corpora.alignment_set import AlignmentExample, ExamplePool, to_table
+from xner.corpora.names import Casing, Lexicon, carrier_examples, example_of, read_lexicon
+from xner.errors import ConfigError
+from xner.report.terminal import print_summary, write_summary
+from xner.shards.ledger import SHARD
+from xner.shards.schema import PAIRS
+from xner.shards.storage import Folder
+
+_log = logging.getLogger("xner.build_alignment_set")
+
+_COLUMNS = pa.schema(
+    [PAIRS.field(name) for name in ("source", "target", "source_lang", "target_lang")]
+)
+
+# Enough to know how a word is usually written.
+_CASING_SENTENCES = 200_000
+
+
+def main(config: BuildAlignmentSetConfig) -> None:
+    """Two passes over the shards: how words are written, then which names are known."""
+    shards = _shards(config.pairs)
+    casing = Casing.of(islice((pair[0] for pair in _pairs(shards)), _CASING_SENTENCES))
+
+    @cache
+    def lexicons(source_lang: str, target_lang: str) -> Sequence[Lexicon]:
+        return [read_lexicon(table, source_lang, target_lang) for table in config.tables]
+
+    pools: dict[str, ExamplePool] = {}
+    num_pairs: Counter[str] = Counter()
+    for source, target, source_lang, target_lang in _pairs(shards, tell=True):
+        num_pairs[target_lang] += 1
+        known = lexicons(source_lang, target_lang)
+        example = example_of(source, target, target_lang, casing, known)
+        if example is None:
+            continue
+        if target_lang not in pools:
+            pools[target_lang] = ExamplePool(config.max_examples, config.max_per_name, config.seed)
+        pools[target_lang].add(example)
+        for carrier in carrier_examples(example, known, config.carriers, config.seed):
+            pools[target_lang].add(carrier)
+
+    output = Folder.at(config.output)
+    summary = {}
+    for lang in sorted(num_pairs):
+        chosen = pools[lang].chosen() if lang in pools else []
+        output.publish_table(f"part-{lang}{SHARD}", to_table(chosen))
+        summary[lang] = {"pairs": num_pairs[lang], **_counts(chosen)}
+    write_summary(output, {"languages": summary})
+    print_summary(
+        f"build_alignment_set: {output}",
+        [{"language": lang, **counts} for lang, counts in summary.items()],
+    )
+
+
+def plan(config: BuildAlignmentSetConfig) -> Mapping[str, str]:
+    """What would be done, for ``--dry-run``."""
+    return {"shards": str(len(_shards(config.pairs))), "output": str(Folder.at(config.output))}
+
+
+def _shards(folders: Sequence[str]) -> list[tuple[Folder, str]]:
+    found = []
+    for location in folders:
+        folder = Folder.at(location)
+        names = folder.names(SHARD)
+        if not names:
+            raise ConfigError(f"pairs: {folder}: no shards (*{SHARD}) here")
+        found += [(folder, name) for name in names]
+    return found
+
+
+def _pairs(
+    shards: Sequence[tuple[Folder, str]], tell: bool = False
+) -> Iterator[tuple[str, str, str, str]]:
+    for number, (folder, name) in enumerate(shards, start=1):
+        columns = folder.read_table(name, _COLUMNS).to_pydict()
+        yield from zip(*(columns[field] for field in _COLUMNS.names), strict=True)
+        if tell:
+            _log.info("%d/%d shards: %s/%s", number, len(shards), folder, name)
+
+
+def _counts(examples: Sequence[AlignmentExample]) -> dict[str, int]:
+    by_origin = Counter(example.origin for example in examples)
+    return {
+        "examples": len(examples),
+        "names": sum(len(example.names) for example in examples),
+        **{origin: by_origin[origin] for origin in ("verbatim", "table", "carrier")},
+    }
+
+
+if __name__ == "__main__":
+    run_job(BuildAlignmentSetConfig, main, plan)

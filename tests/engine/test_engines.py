@@ -1,0 +1,145 @@
+"""The same recipes on both engines, with toy stages: what an engine promises, it keeps."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from xner.config import EngineConfig, PoolConfig
+from xner.engine.choose import engine_for
+from xner.engine.flow import Engine, Step
+from xner.errors import ConfigError, DataError
+from xner.shards.statistics import Statistics
+
+
+@pytest.fixture(params=["inline", "ray"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "ray":
+        request.getfixturevalue("local_ray")
+    return engine_for(EngineConfig(kind=request.param))
+
+
+def read_toy(name: str) -> pa.Table:
+    if name == "broken":
+        raise DataError("broken: not a readable Parquet shard")
+    return pa.table({"x": pa.array(range(int(name)), pa.int64())})
+
+
+class Add:
+    def __init__(self, amount: int) -> None:
+        self._amount = amount
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        values = table["x"].to_numpy() + self._amount
+        process = pa.array([os.getpid()] * len(values), pa.int64())
+        return pa.table({"x": values, "process": process})
+
+
+class Refuse:
+    def __call__(self, table: pa.Table) -> pa.Table:
+        raise ConfigError("teacher.model: this will not do")
+
+
+class Commit:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, name: str, table: pa.Table) -> Statistics:
+        (self._folder / name).write_text(" ".join(map(str, table["x"].to_pylist())))
+        return Statistics(rows=table.num_rows, status={"ok": table.num_rows})
+
+
+STEPS = [
+    Step("first", Add, (1,), PoolConfig(max_size=2, num_cpus=0.5)),
+    Step("second", Add, (10,), PoolConfig(num_cpus=0.5)),
+    Step("third", Add, (100,)),
+]
+
+
+def test_engines_take_every_shard_through_every_step(engine: Engine, tmp_path: Path) -> None:
+    names = ["3", "1", "0", "7", "2"]
+    results = list(engine.run_shards(names, read_toy, STEPS, Commit(tmp_path)))
+    assert sorted(result.name for result in results) == sorted(names)
+    for result in results:
+        assert result.statistics == Statistics(
+            rows=int(result.name), status={"ok": int(result.name)}
+        )
+        assert list(result.seconds) == ["first", "second", "third"]
+        expected = " ".join(str(i + 111) for i in range(int(result.name)))
+        assert (tmp_path / result.name).read_text() == expected
+
+
+def test_engines_report_a_broken_shard_and_go_on(engine: Engine, tmp_path: Path) -> None:
+    results = list(engine.run_shards(["1", "broken", "2"], read_toy, STEPS, Commit(tmp_path)))
+    errors = {result.name: str(result.error) for result in results if result.error}
+    assert errors == {"broken": "broken: not a readable Parquet shard"}
+    assert sorted(os.listdir(tmp_path)) == ["1", "2"]
+
+
+def test_engines_without_shards_do_nothing(engine: Engine, tmp_path: Path) -> None:
+    assert list(engine.run_shards([], read_toy, STEPS, Commit(tmp_path))) == []
+
+
+def test_engines_pass_a_stages_own_error_on(engine: Engine, tmp_path: Path) -> None:
+    steps = [Step("refuse", Refuse)]
+    with pytest.raises(ConfigError, match=r"^teacher\.model: this will not do$"):
+        list(engine.run_shards(["1"], read_toy, steps, Commit(tmp_path)))
+
+
+def numbers(source: int) -> Iterator[pa.Table]:
+    generator = np.random.default_rng(source)
+    for _ in range(3):
+        values = generator.integers(-(2**63), 2**63, 500, dtype=np.int64)
+        yield pa.table({"x": values, "source": pa.array([source] * 500, pa.int16())})
+
+
+def only_even(table: pa.Table) -> pa.Table:
+    return table.filter(pa.array(table["x"].to_numpy() % 2 == 0))
+
+
+@pytest.mark.parametrize("num_tables", [1, 7])
+def test_engines_partition_by_equal_ranges(engine: Engine, num_tables: int) -> None:
+    expected = np.concatenate([t["x"].to_numpy() for source in range(4) for t in numbers(source)])
+    expected = np.sort(expected[expected % 2 == 0])
+    reported: list[int] = []
+    flow = engine.read(range(4), numbers).held(reported.append)
+    tables = list(flow.map(only_even).partition("x", num_tables))
+    assert sum(reported) == 4 * 3 * 500
+    found = [table["x"].to_numpy() for table in tables if table.num_rows]
+    assert len(found) == num_tables
+    assert (np.concatenate(sorted(found, key=lambda part: part[0])) == expected).all()
+    for part in found:
+        ranges = (part.astype(np.float64) + 2.0**63) * num_tables // 2.0**64
+        assert len(set(ranges.tolist())) == 1
+    # What is held can be read again.
+    assert sum(table.num_rows for table in flow) == 4 * 3 * 500
+
+
+def test_distributed_actors_hold_their_stage(local_ray: None, tmp_path: Path) -> None:
+    class Slow:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, table: pa.Table) -> pa.Table:
+            self.calls += 1
+            time.sleep(0.05)
+            return table.append_column("calls", pa.array([self.calls] * len(table), pa.int64()))
+
+    seen = {}
+
+    class Remember:
+        def __call__(self, name: str, table: pa.Table) -> Statistics:
+            (tmp_path / name).write_text(str(table["calls"].to_pylist()[0]))
+            return Statistics(rows=1)
+
+    steps = [Step("slow", Slow, (), PoolConfig(num_cpus=0.5))]
+    names = [str(i) for i in range(1, 9)]
+    for result in engine_for(EngineConfig()).run_shards(names, read_toy, steps, Remember()):
+        seen[result.name] = int((tmp_path / result.name).read_text())
+    assert sorted(seen.values()) == list(range(1, 9))

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import errors as hub_errors
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, CanineTokenizer
+
+from xner.errors import ConfigError
+from xner.models import encoder
+
+
+@pytest.fixture
+def copy(bert_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bert_folder, tmp_path / "model"))
+
+
+def test_encoder_resolve_folder(folder: Path) -> None:
+    assert encoder.resolve(folder) == folder
+    assert encoder.resolve(str(folder)) == folder
+
+
+@pytest.mark.parametrize(
+    ("remove", "message"),
+    [
+        (["config.json"], "no config.json"),
+        (["model.safetensors"], r"weights must be \*.safetensors; found none"),
+        (["tokenizer.json", "tokenizer_config.json"], "no tokenizer"),
+    ],
+)
+def test_encoder_resolve_incomplete_folder(copy: Path, remove: list[str], message: str) -> None:
+    for name in remove:
+        (copy / name).unlink()
+    with pytest.raises(ConfigError, match=message) as caught:
+        encoder.resolve(copy)
+    assert str(copy) in str(caught.value)
+
+
+def test_encoder_resolve_refuses_pickles(copy: Path) -> None:
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"found pytorch_model.bin: convert it to safetensors"):
+        encoder.resolve(copy)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./model", "a/b/c"])
+def test_encoder_resolve_missing_folder(name: str) -> None:
+    with pytest.raises(ConfigError, match="no such folder"):
+        encoder.resolve(name)
+
+
+def _http_error(kind: type[hub_errors.HfHubHTTPError]) -> Exception:
+    error = kind.__new__(kind)
+    Exception.__init__(error, "no")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (_http_error(hub_errors.RepositoryNotFoundError), "neither a folder here nor a model"),
+        (_http_error(hub_errors.RevisionNotFoundError), "at revision v9"),
+        (hub_errors.HFValidationError("bad name"), "neither a folder here nor a model"),
+        (hub_errors.LocalEntryNotFoundError("offline"), "cannot be reached"),
+        (hub_errors.OfflineModeIsEnabled("offline"), "cannot be reached"),
+    ],
+)
+def test_encoder_resolve_hub_errors(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    def download(*args: object, **options: object) -> str:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(ConfigError, match=message):
+        encoder.resolve("someone/some-model", "v9")
+
+
+def test_encoder_resolve_hub_takes_no_pickles(
+    monkeypatch: pytest.MonkeyPatch, bert_folder: Path
+) -> None:
+    asked = {}
+
+    def download(name: str, **options: object) -> str:
+        asked.update(options, name=name)
+        return str(bert_folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert encoder.resolve("xlm-roberta-large", "main") == bert_folder
+    assert asked["name"] == "xlm-roberta-large"
+    assert asked["revision"] == "main"
+    patterns = asked["allow_patterns"]
+    assert "config.json" in patterns
+    kept = huggingface_hub.utils.filter_repo_objects(
+        [
+            "model.safetensors",
+            "sentencepiece.bpe.model",
+            "pytorch_model.bin",
+            "model.pt",
+            "modeling.py",
+            "onnx/model.onnx",
+        ],
+        allow_patterns=patterns,
+    )
+    assert list(kept) == ["model.safetensors", "sentencepiece.bpe.model"]
+
+
+def test_encoder_tokenizer_without_its_own_truncation(copy: Path) -> None:
+    path = copy / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["truncation"] = {
+        "direction": "Right",
+        "max_length": 4,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    }
+    path.write_text(json.dumps(content))
+    tokenizer = encoder.load_tokenizer(copy)
+    assert len(tokenizer.backend_tokenizer.encode("in Berlin " * 50)) > 100
+
+
+def test_encoder_tokenizer_without_offsets_is_refused(tmp_path: Path) -> None:
+    CanineTokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="no character offsets"):
+        encoder.load_tokenizer(tmp_path)
+
+
+def test_encoder_tokenizer_broken_file(copy: Path) -> None:
+    (copy / "tokenizer.json").write_text("{")
+    with pytest.raises(ConfigError, match="tokenizer cannot be loaded"):
+        encoder.load_tokenizer(copy)
+
+
+def test_encoder_weights_are_fp32_without_pooler(folder: Path, tmp_path: Path) -> None:
+    original = AutoModel.from_pretrained(folder)
+    original.to(torch.bfloat16).save_pretrained(tmp_path)
+    loaded = encoder.load_encoder(tmp_path)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    assert loaded.pooler is None
+    assert loaded.config._attn_implementation == "sdpa"
+    ids = torch.tensor([[5, 6, 7]])
+    assert loaded(input_ids=ids).last_hidden_state.shape == (1, 3, 32)
+
+
+def test_encoder_weights_incomplete(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    del weights["encoder.layer.0.output.dense.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"lack 1 parameters: encoder.layer.0.output.dense"):
+        encoder.load_encoder(copy)
+
+
+def test_encoder_weights_truncated(copy: Path) -> None:
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        encoder.load_encoder(copy)
+
+
+def test_encoder_device_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert encoder.pick_device("auto") == encoder.pick_device("cpu") == cpu
+    with pytest.raises(ConfigError, match="no GPU"):
+        encoder.pick_device("cuda")
+    assert encoder.pick_precision("fp32", cpu) == torch.float32
+    assert encoder.pick_precision("bf16", cpu) == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert encoder.pick_precision("auto", cpu) == torch.float32
+
+
+def test_encoder_window_length(folder: Path) -> None:
+    model, tokenizer = encoder.load_encoder(folder), encoder.load_tokenizer(folder)
+    assert encoder.window_length(model, tokenizer, None) == 64
+    assert encoder.window_length(model, tokenizer, 20) == 20
+    with pytest.raises(ConfigError, match="max_length = 65, but this encoder reads at most 64"):
+        encoder.window_length(model, tokenizer, 65)
+    # The promise holds: the longest window passes through the model.
+    model(input_ids=torch.full((1, 64), 5))
+
+
+def test_encoder_content_hash(copy: Path) -> None:
+    before = encoder.content_hash(copy)
+    (copy / "README.md").write_text("about the model")
+    (copy / "training_args.bin").write_bytes(b"x")
+    assert encoder.content_hash(copy) == before
+    with (copy / "tokenizer.json").open("a") as file:
+        file.write("\n")
+    changed = encoder.content_hash(copy)
+    assert changed != before
+    (copy / "aligner.json").write_text("{}")
+    assert encoder.content_hash(copy) not in (before, changed)

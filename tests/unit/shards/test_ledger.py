@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from xner.errors import ConfigError, DataError
+from xner.shards.ledger import Run, statistics_of
+from xner.shards.statistics import Statistics
+from xner.shards.storage import Folder
+
+
+def a_run(folder: Path, **fingerprint: object) -> Run:
+    return Run(Folder.at(str(folder)), "project_corpus", fingerprint)
+
+
+def test_ledger_pending_is_inputs_less_outputs(tmp_path: Path) -> None:
+    inputs = Folder.at(str(tmp_path / "in"))
+    for name in ("a/1.parquet", "a/2.parquet", "b/1.parquet"):
+        inputs.publish(name, b"")
+    run = a_run(tmp_path / "out", x=1)
+    run.open()
+    assert run.pending(inputs) == ["a/1.parquet", "a/2.parquet", "b/1.parquet"]
+    run.commit("a/2.parquet", pa.table({"x": [1]}), Statistics(rows=1, status={"ok": 1}))
+    assert run.pending(inputs) == ["a/1.parquet", "b/1.parquet"]
+    assert run.done() == ["a/2.parquet"]
+
+
+def test_ledger_no_input_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no shards"):
+        a_run(tmp_path / "out").pending(Folder.at(str(tmp_path / "nowhere")))
+
+
+def test_ledger_same_run_goes_on(tmp_path: Path) -> None:
+    a_run(tmp_path, teacher={"content": "abc"}).open()
+    a_run(tmp_path, teacher={"content": "abc"}).open()
+
+
+def test_ledger_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
+    a_run(tmp_path, teacher={"content": "abc", "precision": "fp32"}, quality={}).open()
+    with pytest.raises(ConfigError) as refusal:
+        a_run(tmp_path, teacher={"content": "abd", "precision": "fp32"}, quality={}).open()
+    assert 'teacher.content: there "abc", now "abd"' in str(refusal.value)
+    assert "precision" not in str(refusal.value)
+
+
+def test_ledger_folder_of_strangers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "theirs.parquet").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"theirs\.parquet"):
+        a_run(tmp_path).open()
+
+
+def test_ledger_statistics_ride_in_the_footer(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    statistics = Statistics(rows=2, status={"ok": 1, "filtered": 1}, reasons={"mention_free": 1})
+    run.commit("1.parquet", pa.table({"x": [1, 2]}), statistics)
+    assert statistics_of(run.folder, "1.parquet") == statistics
+    run.folder.publish_table("2.parquet", pa.table({"x": [1]}))
+    with pytest.raises(DataError, match="no statistics"):
+        statistics_of(run.folder, "2.parquet")
+
+
+def test_ledger_commit_is_deterministic_to_the_byte(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run = a_run(tmp_path / name)
+        run.commit("1.parquet", pa.table({"x": [1, 2]}), Statistics(rows=2, status={"ok": 2}))
+    assert (tmp_path / "one/1.parquet").read_bytes() == (tmp_path / "two/1.parquet").read_bytes()

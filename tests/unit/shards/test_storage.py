@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from xner.errors import ConfigError, DataError, TransientError
+from xner.shards.schema import PAIRS
+from xner.shards.storage import Folder
+
+
+def test_storage_location_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Folder.at("a/b").location == str(tmp_path / "a" / "b")
+    assert Folder.at("memory://a/b").location == "memory:///a/b"
+
+
+def test_storage_unknown_protocol_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="nosuch"):
+        Folder.at("nosuch://bucket/x")
+
+
+@pytest.mark.parametrize("root", ["local", "memory://storage-test"])
+def test_storage_publishes_lists_and_reads(root: str, tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path) if root == "local" else root)
+    folder.publish("b/2.parquet", b"two")
+    folder.publish("1.parquet", b"one")
+    folder.publish("1.parquet", b"another")
+    folder.publish("run.json", b"{}")
+    folder.publish("_hidden/3.parquet", b"three")
+    assert folder.names(".parquet") == ["1.parquet", "b/2.parquet"]
+    assert folder.read("1.parquet") == b"another"
+    assert folder.exists("b/2.parquet") and not folder.exists("2.parquet")
+
+
+def test_storage_missing_folder_is_empty(tmp_path: Path) -> None:
+    assert Folder.at(str(tmp_path / "nowhere")).names() == []
+
+
+def test_storage_file_in_place_of_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="a file stands where a folder is expected"):
+        Folder.at(str(tmp_path / "file")).names()
+    with pytest.raises(ConfigError, match="a file stands where a folder is expected"):
+        Folder.at(str(tmp_path / "file")).publish("x", b"")
+
+
+def test_storage_failed_write_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder.at(str(tmp_path))
+
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", no_space)
+    with pytest.raises(TransientError, match="No space left on device; what was committed stays"):
+        folder.publish("1.parquet", b"one")
+    assert os.listdir(tmp_path) == []
+
+
+def test_storage_read_only_location_is_a_config_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(ConfigError, match=r"1\.parquet: the output location cannot be written"):
+        Folder.at(str(tmp_path)).publish("1.parquet", b"one")
+
+
+def test_storage_leftovers_are_invisible_and_removed(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.publish("a/1.parquet", b"one")
+    (tmp_path / "a" / "_tmp-0123-2.parquet").write_bytes(b"half")
+    assert folder.names(".parquet") == ["a/1.parquet"]
+    assert folder.remove_leftovers() == 1
+    assert os.listdir(tmp_path / "a") == ["1.parquet"]
+
+
+def test_storage_table_and_footer(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path))
+    table = pa.table({"x": [1, 2], "y": ["a", "ß中🙂"]})
+    folder.publish_table("t.parquet", table, {"key": "välue"})
+    assert folder.read_table("t.parquet").equals(table)
+    assert folder.read_footer("t.parquet")["key"] == "välue"
+
+
+def test_storage_table_of_another_kind_is_refused(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.publish_table("t.parquet", pa.table({"source": ["a"]}))
+    with pytest.raises(DataError, match=r"t\.parquet: lacks the columns .*pair_id"):
+        folder.read_table("t.parquet", PAIRS)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all" * 100])
+def test_storage_broken_parquet_is_a_data_error(tmp_path: Path, content: bytes) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.publish("t.parquet", content)
+    with pytest.raises(DataError, match=r"t\.parquet"):
+        folder.read_table("t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet"):
+        folder.read_footer("t.parquet")

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from xner.command_line import load, run_job
+from xner.config import PrepareConfig, ProjectConfig
+from xner.errors import ConfigError, DataError
+
+RECIPE = """
+target_langs = ["de", "zh"]
+output = "out"
+[opus]
+corpora = ["Tatoeba"]
+[sampling]
+pairs = 1000
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_command_line_overrides_lie_over_the_recipe(recipe: Path) -> None:
+    overrides = {
+        "sampling.pairs": "none",
+        "sampling.seed": "7",
+        "target_langs": "es, nl",
+        "cleaning.allow_identical": "true",
+        "cleaning.max_length_ratio": "2.5",
+        "bitexts": '[{"corpus": "Mine", "target_lang": "es", "path": "x.tmx"}]',
+    }
+    config = load(PrepareConfig, str(recipe), overrides)
+    assert config.sampling.pairs is None and config.sampling.seed == 7
+    assert config.target_langs == ["es", "nl"]
+    assert config.cleaning.allow_identical and config.cleaning.max_length_ratio == 2.5
+    assert config.bitexts[0].corpus == "Mine"
+    assert config.opus.corpora == ["Tatoeba"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("shard_pair = 5", "recipe.toml: shard_pair: unknown setting; did you mean 'shard_pairs'?"),
+        ("shard_pairs = 0", "recipe.toml: shard_pairs: input should be greater than or equal to 1"),
+        ("shard_pairs = 'x'", "recipe.toml: shard_pairs: input should be a valid integer"),
+        ("[engine]\nkind = 'spark'", "recipe.toml: engine.kind: input should be 'ray' or 'inline'"),
+        ("[cleaning]\nmax_char = 1", "did you mean 'max_chars'?"),
+        ("[[bitexts]]\ncorpus = 'a'\npath = 'b'", "recipe.toml: bitexts.0.target_lang: missing"),
+        ("[[bitexts]]\ncorpos = 'a'", "bitexts.0.corpos: unknown setting; did you mean 'corpus'?"),
+        ("x = ", "not valid TOML"),
+    ],
+)
+def test_command_line_wrong_recipe_names_file_and_key(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('target_langs = ["de"]\noutput = "out"\nopus = {corpora = ["A"]}\n' + line)
+    with pytest.raises(ConfigError) as refusal:
+        load(PrepareConfig, str(path))
+    assert message in str(refusal.value)
+
+
+def test_command_line_lists_every_problem(recipe: Path) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load(PrepareConfig, str(recipe), {"sampling.pairs": "0", "shard_pairs": "many"})
+    assert "--sampling.pairs: " in str(refusal.value)
+    assert "--shard_pairs: " in str(refusal.value)
+
+
+def test_command_line_impossible_combination(tmp_path: Path) -> None:
+    models = {"teacher.model": "a", "aligner.model": "b", "pairs": "p", "output": "o"}
+    with pytest.raises(ConfigError, match=r"teacher\.pool: max_size \(1\) is below min_size \(3\)"):
+        load(ProjectConfig, None, {**models, "teacher.pool.min_size": "3"})
+
+
+def test_command_line_missing_recipe() -> None:
+    with pytest.raises(ConfigError, match="no such recipe"):
+        load(PrepareConfig, "nowhere.toml")
+
+
+def exit_code(arguments: list[str], main: object = lambda config: None) -> int:
+    main.__module__ = __name__  # type: ignore[attr-defined]
+    with pytest.raises(SystemExit) as stop:
+        run_job(PrepareConfig, main, lambda config: {"archives": "3"}, arguments)  # type: ignore[arg-type]
+    return int(stop.value.code or 0)
+
+
+def test_command_line_exit_codes(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code([str(recipe)]) == 0
+    assert exit_code([str(recipe), "--shard_pairs", "0"]) == 2
+    assert "error: --shard_pairs:" in capsys.readouterr().err
+
+    def bad_data(config: PrepareConfig) -> None:
+        raise DataError("x.zip: truncated")
+
+    assert exit_code([str(recipe)], bad_data) == 3
+    assert capsys.readouterr().err == "error: x.zip: truncated\n"
+
+
+def test_command_line_unknown_option_suggests(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code([str(recipe), "--opus.corproa", "x"]) == 2
+    assert "did you mean --opus.corpora?" in capsys.readouterr().err
+
+
+def test_command_line_dry_run_prints_a_recipe(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(config: PrepareConfig) -> None:
+        raise AssertionError
+
+    assert exit_code([str(recipe), "--dry-run", "--sampling.seed", "3"], never) == 0
+    text, _, plan = capsys.readouterr().out.partition("What would be done")
+    again = PrepareConfig.model_validate(tomllib.loads(text))
+    assert again == load(PrepareConfig, str(recipe), {"sampling.seed": "3"})
+    assert "archives" in plan
+
+
+def test_command_line_help_lists_every_setting(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--cleaning.max_length_ratio VALUE" in text
+    assert "Default: 32768." in text and "Required." in text
+    assert "One of: ray, inline." in text

@@ -1,0 +1,225 @@
+"""A job's command line: a TOML recipe, any setting overridden by ``--group.key value``.
+
+The settings record says everything that is needed: names, types, defaults and descriptions. An
+error names the file or the option that it came from, the key, and what would be right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import signal
+import sys
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import fsspec
+import tomli_w
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from xner.errors import ConfigError, XnerError
+from xner.report.terminal import configure_logging, print_summary
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def run_job(
+    record: type[Settings],
+    main: Callable[[Settings], None],
+    plan: Callable[[Settings], Mapping[str, str]] | None = None,
+    arguments: Sequence[str] | None = None,
+) -> NoReturn:
+    """Run a job from its command line and exit: 0, or the exit code of the error's class.
+
+    ``plan`` answers for ``--dry-run`` what would be done, as names and values. A refused
+    configuration or input ends in one message on standard error, a bug in its traceback.
+    """
+    parser = _parser(record, main)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_unknown(unknown[0], [f"--{leaf.key}" for leaf in _leaves(record)]))
+    configure_logging(options.verbose)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    overrides = {
+        option.removeprefix("--"): value
+        for option, value in vars(options).items()
+        if option.startswith("--") and value is not None
+    }
+    try:
+        settings = load(record, options.recipe, overrides)
+        if options.dry_run:
+            print(tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
+            print_summary("What would be done", plan(settings) if plan else {})
+        else:
+            main(settings)
+    except XnerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def load(
+    record: type[Settings], recipe: str | None, overrides: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings of a recipe file, with overrides (dotted key -> text) laid over them.
+
+    Raises ConfigError, which lists every key that is unknown, missing or wrong.
+    """
+    values = _read_recipe(recipe) if recipe else {}
+    fields = {field.key: field for field in _leaves(record)}
+    overrides = overrides or {}
+    for key, text in overrides.items():
+        *groups, name = key.split(".")
+        group = values
+        for part in groups:
+            group = group.setdefault(part, {})
+            if not isinstance(group, dict):
+                raise ConfigError(f"{recipe}: {part}: expected a table, found {group!r}")
+        group[name] = fields[key].parse(text)
+    try:
+        return record.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            where = f"--{key}" if key in overrides else f"{recipe or 'command line'}: {key}"
+            lines.append(f"{where.rstrip(': ')}: {_explained(problem, key, record)}")
+        raise ConfigError("\n  ".join(lines)) from None
+
+
+def _read_recipe(recipe: str) -> dict[str, Any]:
+    try:
+        with fsspec.open(recipe, "rb") as file:
+            return tomllib.loads(file.read().decode())
+    except FileNotFoundError as error:
+        raise ConfigError(f"{recipe}: no such recipe") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{recipe}: a folder; expected a TOML recipe") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{recipe}: not valid TOML: {error}") from error
+
+
+def _explained(problem: Any, key: str, record: type[BaseModel]) -> str:
+    """What is wrong with a key and what would be right, from pydantic's account of it."""
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        parent, _, name = key.rpartition(".")
+        siblings = _names_in(record, parent)
+        near = difflib.get_close_matches(name, siblings, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"unknown setting; {hint}known here: {', '.join(siblings)}"
+    if kind == "missing":
+        return "missing; it has no default"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if kind == "value_error":
+        return message
+    return f"{message[0].lower()}{message[1:]}, found {problem['input']!r}"
+
+
+def _names_in(record: type[BaseModel], dotted: str) -> list[str]:
+    """The settings of the group that a dotted key names; list positions in it are skipped."""
+    for part in filter(None, dotted.split(".")):
+        if not part.isdigit():
+            record = next(_records_in(record.model_fields[part].annotation))
+    return list(record.model_fields)
+
+
+def _records_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _records_in(argument)
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """A single setting that has an option on the command line."""
+
+    key: str
+    field: FieldInfo
+
+    @property
+    def choices(self) -> list[Any]:
+        """The annotation's alternatives, an optional type's None left out."""
+        annotation: Any = self.field.annotation
+        if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+            return [a for a in typing.get_args(annotation) if a is not type(None)]
+        return [annotation]
+
+    def parse(self, text: str) -> Any:
+        """The text of an option as pydantic will take it; it converts plain numbers itself."""
+        optional = self.choices != [self.field.annotation]
+        if optional and text.lower() == "none":
+            return None
+        (origin,) = {typing.get_origin(choice) for choice in self.choices}
+        if origin in (list, dict):
+            if text.lstrip().startswith(("[", "{")):
+                try:
+                    return json.loads(text)
+                except ValueError as error:
+                    raise ConfigError(f"--{self.key}: not valid JSON: {error}") from error
+            return [part.strip() for part in text.split(",") if part.strip()]
+        return text
+
+    @property
+    def help(self) -> str:
+        """Description, allowed values and default, for ``--help``."""
+        parts = [self.field.description or ""]
+        for choice in self.choices:
+            if typing.get_origin(choice) is typing.Literal:
+                parts.append(f"One of: {', '.join(map(str, typing.get_args(choice)))}.")
+        if self.field.default is not PydanticUndefined and self.field.default is not None:
+            parts.append(f"Default: {self.field.default}.")
+        elif self.field.is_required():
+            parts.append("Required.")
+        return " ".join(filter(None, parts)).replace("%", "%%")
+
+
+def _leaves(record: type[BaseModel], prefix: str = "") -> Iterator[_Leaf]:
+    for name, field in record.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _leaves(annotation, f"{prefix}{name}.")
+        else:
+            yield _Leaf(f"{prefix}{name}", field)
+
+
+def _unknown(argument: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(argument.partition("=")[0], known, 1)
+    return f"unknown argument {argument}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _parser(record: type[BaseModel], main: Callable[..., None]) -> argparse.ArgumentParser:
+    module = sys.modules[main.__module__]
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [RECIPE] [--GROUP.SETTING VALUE ...] [--dry-run] [--verbose]",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", nargs="?", help="TOML recipe; any fsspec location.")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="Print the settings and what would be done.",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="Show every log line.")
+    groups: dict[str, Any] = {}
+    for leaf in _leaves(record):
+        group, _, _ = leaf.key.rpartition(".")
+        if group not in groups:
+            groups[group] = parser.add_argument_group(f"settings: {group or 'general'}")
+        groups[group].add_argument(
+            f"--{leaf.key}", dest=f"--{leaf.key}", metavar="VALUE", help=leaf.help
+        )
+    return parser

@@ -1,0 +1,330 @@
+"""The settings of every job: one frozen record a job, written as a TOML recipe.
+
+Each field's description is its documentation: ``--help`` prints it, and the recipes under
+``jobs/recipes`` repeat none of it but the choice. How a recipe file and the command line become a
+record is told in :mod:`xner.command_line`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(_[A-Za-z]+)?$")]
+
+
+class Record(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EngineConfig(Record):
+    """Where the stages run."""
+
+    kind: Literal["ray", "inline"] = Field(
+        "ray", description="`ray`: Ray Data, on this machine or a cluster; `inline`: a plain loop."
+    )
+    address: str | None = Field(
+        None,
+        description="Ray cluster to join; by default the one that submitted the job, or a local "
+        "one.",
+    )
+    num_cpus: Count | None = Field(
+        None, description="Logical CPUs of a Ray started here; by default all cores."
+    )
+
+
+class PoolConfig(Record):
+    """An autoscaling pool of actors that each hold one model."""
+
+    min_size: Count = Field(1, description="Actors kept even when idle.")
+    max_size: Count = Field(1, description="Actors at most.")
+    num_cpus: float = Field(
+        1.0, gt=0, description="CPUs an actor reserves; also its torch threads."
+    )
+    num_gpus: float = Field(
+        0.0, ge=0, description="GPUs an actor reserves; a fraction shares one GPU among actors."
+    )
+
+    @model_validator(mode="after")
+    def _sizes_are_ordered(self) -> PoolConfig:
+        if self.max_size < self.min_size:
+            raise ValueError(f"max_size ({self.max_size}) is below min_size ({self.min_size})")
+        return self
+
+
+class ModelConfig(Record):
+    """A trained model and how to run it."""
+
+    model: str = Field(description="Model folder, or name on the Hugging Face hub.")
+    revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: cuda if there.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="`auto`: bf16 where the hardware computes in it, else fp32."
+    )
+    batch_tokens: Count = Field(
+        8192, description="Budget of a batch: rows times the longest row, in sub-words."
+    )
+    max_length: Count | None = Field(
+        None,
+        description="Longest window in sub-words; by default what the encoder allows, up to 512.",
+    )
+    pool: PoolConfig = PoolConfig()
+
+
+class TeacherConfig(ModelConfig):
+    """The English NER model that labels the source side."""
+
+
+class AlignerConfig(ModelConfig):
+    """The model that finds each source entity in the target sentence, and how it is decoded."""
+
+    threshold: Share = Field(
+        0.5, description="A word belongs to an entity from this probability on."
+    )
+    max_gap: int = Field(1, ge=0, description="Words below the threshold that a span may bridge.")
+    max_candidates: Count = Field(3, description="Candidates kept for each mention.")
+    exact_match: bool = Field(
+        False,
+        description="Place a name that stands verbatim, once, in the target without the model.",
+    )
+
+
+class QualityConfig(Record):
+    """What a projected row must satisfy to be `ok`; the scores of refused rows are kept."""
+
+    min_teacher_score: Share = Field(
+        0.5, description="A source mention below this makes its row doubtful: refused."
+    )
+    min_alignment_score: Share = Field(
+        0.5, description="A candidate below this does not place its mention."
+    )
+    max_unplaced: int = Field(
+        0, ge=0, description="Source mentions that may stay unplaced in an accepted row."
+    )
+    keep_mention_free: Share = Field(
+        0.5, description="Share of the rows without any source mention that is accepted."
+    )
+    labels: list[str] | None = Field(
+        None, description="Entity types to project; by default all that the teacher knows."
+    )
+
+
+class ProjectConfig(Record):
+    """`project_corpus`: pairs shards in, pseudo-labelled shards out."""
+
+    pairs: str = Field(description="Folder of pairs shards, as prepare_corpus writes them.")
+    output: str = Field(description="Folder for the pseudo-labelled shards.")
+    teacher: TeacherConfig
+    aligner: AlignerConfig
+    quality: QualityConfig = QualityConfig()
+    engine: EngineConfig = EngineConfig()
+
+
+class OpusConfig(Record):
+    """Archives in the layout of the OPUS object store."""
+
+    root: str = Field(
+        "https://object.pouta.csc.fi", description="Any fsspec location with the OPUS layout."
+    )
+    corpora: list[str] = Field(
+        default_factory=list, description="Corpora to read; `Name` or `Name/version`."
+    )
+
+
+class BitextConfig(Record):
+    """A bitext of the user's own."""
+
+    corpus: str = Field(description="The name that its rows will carry.")
+    target_lang: Language
+    path: str = Field(
+        description="Moses zip, TMX (.tmx, .gz, .zip), or the source side's text file."
+    )
+    target_path: str | None = Field(
+        None, description="The target side's text file, when the two sides lie in two files."
+    )
+
+
+class CleaningConfig(Record):
+    """Rules that refuse a pair; each has a name, a kept score and a threshold here."""
+
+    max_chars: Count = Field(1000, description="Longest side, in characters (`too_long`).")
+    max_length_ratio: float = Field(
+        3.0,
+        ge=1,
+        description="Longer over shorter side, in characters weighted by script (`length_ratio`).",
+    )
+    max_symbol_share: Share = Field(
+        0.4, description="Characters that are neither letters nor spaces, worse side (`symbols`)."
+    )
+    min_script_share: Share = Field(
+        0.5, description="Letters in the script of the language, worse side (`script`)."
+    )
+    allow_identical: bool = Field(
+        False, description="Accept a side copied to the other (`identical`)."
+    )
+    identify_language: bool = Field(
+        False,
+        description="Refuse a side in another language (`language`); needs the extra `langid`.",
+    )
+    min_language_score: Share = Field(
+        0.1, description="Probability of the declared language, worse side (`language`)."
+    )
+
+
+class SamplingConfig(Record):
+    """How many pairs of each language pair to draw; all corpora weigh the same."""
+
+    pairs: Count | None = Field(None, description="Pairs to draw; by default all.")
+    seed: int = Field(0, description="Another seed draws another sample.")
+
+
+class PrepareConfig(Record):
+    """`prepare_corpus`: OPUS archives in, pairs shards out."""
+
+    source_lang: Language = Field("en", description="The language that the teacher reads.")
+    target_langs: list[Language] = Field(min_length=1, description="One or many target languages.")
+    opus: OpusConfig = OpusConfig()
+    bitexts: list[BitextConfig] = Field(default_factory=list, description="Bitext of your own.")
+    cleaning: CleaningConfig = CleaningConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    shard_pairs: Count = Field(32_768, description="Pairs in a shard.")
+    output: str = Field(description="Folder for the pairs shards, one folder a language pair.")
+    engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _something_to_read(self) -> PrepareConfig:
+        if not self.opus.corpora and not self.bitexts:
+            raise ValueError("nothing to read: name opus.corpora or bitexts")
+        return self
+
+
+class TaggedSourceConfig(Record):
+    """Tagged sentences to train or score on."""
+
+    path: str = Field(description="File, or folder of shards.")
+    format: Literal["conll", "pseudo"] = Field(
+        "conll",
+        description="`conll`: a token a line in columns; `pseudo`: shards of project_corpus.",
+    )
+    token_column: int = Field(0, description="Column of the token (`conll`).")
+    tag_column: int = Field(
+        -1, description="Column of the tag (`conll`); negative counts from the end."
+    )
+    lang: Language = Field(
+        "en", description="Language of the text; it decides how tokens are joined."
+    )
+    label_map: dict[str, str] = Field(
+        default_factory=dict,
+        description="Entity type in the file -> type in the model; `O` drops a type. "
+        "Empty: types are taken as they are; otherwise every type must be named.",
+    )
+    max_sentences: Count | None = Field(
+        None, description="Read no more than these (a fixed sample)."
+    )
+
+
+class OptimizationConfig(Record):
+    """The training loop, the same for taggers and aligners."""
+
+    epochs: Count = 3
+    max_steps: Count | None = Field(None, description="Stop after these steps.")
+    batch_tokens: Count = Field(
+        4096, description="Budget of a step over all workers, in sub-words."
+    )
+    forward_tokens: Count | None = Field(
+        None,
+        description="Budget of one forward on a worker, where its share of a step is too large for "
+        "the device; by default the whole share.",
+    )
+    learning_rate: float = Field(5e-5, gt=0)
+    warmup_share: Share = Field(
+        0.06, description="Share of the steps until the full learning rate."
+    )
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = 0
+    num_workers: int = Field(
+        1, ge=0, description="Ray Train workers; 0 trains in this process, without Ray."
+    )
+    cpus_per_worker: float = Field(1.0, gt=0)
+    gpus_per_worker: float = Field(0.0, ge=0)
+    dev_share: Share = Field(0.05, description="Share of the examples held out for selection.")
+
+
+class LossConfig(Record):
+    """Loss of the tagger; p is the probability of the given label (see xner.models.losses)."""
+
+    name: Literal["cross_entropy", "focal", "opposite_focal", "gce"] = "cross_entropy"
+    gamma: float = Field(1.0, ge=0, description="γ of the focal losses, q of `gce`.")
+    form: Literal["shifted", "detached", "power"] = Field(
+        "shifted", description="Form of `opposite_focal`."
+    )
+    weighting: Literal["none", "row"] = Field(
+        "none", description="`row`: multiply by the weight of a pseudo-labelled row."
+    )
+
+
+class TrainTaggerConfig(Record):
+    """`train_tagger`: tagged text in, a token classification model out."""
+
+    encoder: str = Field(
+        "xlm-roberta-base",
+        description="Encoder or tagger to start from: hub name, folder, or `tiny` (from nothing).",
+    )
+    data: list[TaggedSourceConfig] = Field(min_length=1)
+    dev: list[TaggedSourceConfig] = Field(
+        default_factory=list, description="Selection data; by default a held-out share of `data`."
+    )
+    max_length: Count = Field(256, description="Longest window in sub-words.")
+    loss: LossConfig = LossConfig()
+    optimization: OptimizationConfig = OptimizationConfig()
+    output: str = Field(description="Model folder to write.")
+    engine: EngineConfig = EngineConfig()
+
+
+class TrainAlignerConfig(Record):
+    """`train_aligner`: alignment examples in, an entity aligner out."""
+
+    encoder: str = Field(
+        "xlm-roberta-base", description="Encoder to start from: hub name, folder, or `tiny`."
+    )
+    layout: Literal["single", "packed"] = Field(
+        "packed",
+        description="`single`: one entity a forward (the paper); `packed`: all of a sentence's.",
+    )
+    examples: list[str] = Field(min_length=1, description="Folders or files of alignment examples.")
+    negatives: Share = Field(
+        0.25, description="Share of names added that do not occur in the sentence."
+    )
+    max_length: Count = Field(256, description="Longest window in sub-words.")
+    optimization: OptimizationConfig = OptimizationConfig()
+    output: str = Field(description="Model folder to write.")
+    engine: EngineConfig = EngineConfig()
+
+
+class BuildAlignmentSetConfig(Record):
+    """`build_alignment_set`: pairs shards and tables of names in, alignment examples out."""
+
+    pairs: list[str] = Field(min_length=1, description="Folders of pairs shards, of any languages.")
+    tables: list[str] = Field(
+        default_factory=list,
+        description="Tables of names: CSV with columns `name_<language>`, or JSON code -> name "
+        "with `{lang}` in the path.",
+    )
+    carriers: int = Field(
+        0,
+        ge=0,
+        description="Copies of an example with its names exchanged for others of the same table.",
+    )
+    max_per_name: Count = Field(20, description="Examples kept for one name.")
+    max_examples: Count | None = Field(
+        None, description="Examples of a language; by default all that max_per_name leaves."
+    )
+    seed: int = Field(0, description="Another seed keeps other examples.")
+    output: str = Field(description="Folder for the examples, one file a language.")

@@ -1,0 +1,1 @@
+"""Other people's files: bitext, tagged text and names, read and judged."""

@@ -1,0 +1,456 @@
+"""Readers of bitext: bytes in, blocks of pairs out, line n beside line n.
+
+A line ends at LF and nowhere else: U+0085, U+2028 and their like occur inside OPUS sentences, and
+``str.splitlines`` or universal newlines would let the two sides drift apart. A line that cannot be
+text stays in its place as a refused pair, for the same reason. Everything streams: what is held in
+memory is a block, whatever the size of the archive and of its longest line.
+
+Moses archives are those of OPUS (Tiedemann 2012); TMX is the LISA standard 1.4b, of which the text
+of ``<seg>`` is read: native codes inside ``<bpt>``, ``<ept>``, ``<it>``, ``<ph>`` and ``<ut>`` are
+markup and are left out, the content of ``<hi>`` is text.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import os
+import re
+import shutil
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import IO, Any, cast
+
+from fsspec.core import url_to_fs
+from lxml import etree
+
+from xner.corpora.opus import Archive, is_missing, spellings
+from xner.errors import ConfigError, DataError, TransientError
+
+# A longer line is no sentence.
+MAX_LINE_BYTES = 32_767
+
+_CHUNK_BYTES = 1 << 20
+_BLOCK_BYTES = 16 << 20
+_KEPT_BYTES = 256
+
+# Deflate shrinks real text three- to tenfold.
+_MAX_RATIO = 200
+_LARGE_BYTES = 64 << 20
+
+_ZIP_MAGIC = b"PK"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+_NATIVE_CODES = {"bpt", "ept", "it", "ph", "ut", "sub"}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive pairs of an archive.
+
+    ``first_line`` is the number of the first one, from 1: a line of a text, a unit of a TMX.
+    ``refused`` maps the index of a pair that cannot be used to the reason: ``invalid_utf8``,
+    ``nul_byte``, ``line_too_long`` (of whose text only the beginning is here) or
+    ``missing_language``.
+    """
+
+    first_line: int
+    source: list[str]
+    target: list[str]
+    refused: Mapping[int, str]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+def read_bitext(archive: Archive, block_pairs: int = 32_768) -> Iterator[Block]:
+    """The pairs of an archive in their order, in blocks of at most ``block_pairs``.
+
+    A block of long lines holds fewer. Raises DataError when the file is damaged, is no bitext of
+    the two languages, holds no pair, or when its two sides differ in length; the last is known
+    only at the end, after the pairs up to there have been given out. Raises TransientError when
+    the location stops answering.
+    """
+    num_pairs = 0
+    with _explained(archive.path), ExitStack() as stack:
+        for block in _blocks(archive, block_pairs, stack):
+            num_pairs += len(block)
+            yield block
+    if num_pairs == 0:
+        raise DataError(f"{archive.path}: holds no pair")
+
+
+def _blocks(archive: Archive, block_pairs: int, stack: ExitStack) -> Iterator[Block]:
+    file = stack.enter_context(_open(archive.path))
+    if archive.target_path is not None:
+        target_file = stack.enter_context(_open(archive.target_path))
+        source = _Side(_unpacked(file), archive.path)
+        target = _Side(_unpacked(target_file), archive.target_path)
+        return _paired(source, target, block_pairs)
+    if archive.format == "tmx" and _magic(file) != _ZIP_MAGIC:
+        return _tmx_blocks(_unpacked(file), archive.path, archive, block_pairs)
+
+    members = stack.enter_context(_safe_zip(file, archive.path))
+    tmx = [name for name in members.namelist() if name.lower().endswith(".tmx")]
+    if tmx:
+        stream, name = _member_stream(members, archive.path, tmx[0])
+        return _tmx_blocks(stream, name, archive, block_pairs)
+    source_member = _member(members, archive.path, archive.source_lang)
+    target_member = _member(members, archive.path, archive.target_lang)
+    source = _Side(*_member_stream(members, archive.path, source_member))
+    target = _Side(*_member_stream(members, archive.path, target_member))
+    return _paired(source, target, block_pairs)
+
+
+# Two files of lines
+
+
+class _Side:
+    """The lines of one side: those read and not yet taken, and why some of them are no text."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self.name = name
+        self.num_taken = 0
+        self.lines: list[str] = []
+        # By the number of the line in the file, from 0.
+        self.refused: dict[int, str] = {}
+        self._runs = _whole_lines(stream, name)
+
+    def fill(self, num_lines: int) -> None:
+        """Hold that many lines: fewer when they are long, none only at the end."""
+        num_chars = sum(map(len, self.lines))
+        while len(self.lines) < num_lines and num_chars < _BLOCK_BYTES:
+            run = next(self._runs, None)
+            if run is None:
+                break
+            lines, refused = _decoded(run)
+            offset = self.num_taken + len(self.lines)
+            self.refused.update((offset + index, reason) for index, reason in refused.items())
+            self.lines += lines
+            num_chars += len(run)
+
+    def take(self, num_lines: int) -> list[str]:
+        taken, self.lines = self.lines[:num_lines], self.lines[num_lines:]
+        self.num_taken += len(taken)
+        return taken
+
+    def count_rest(self) -> int:
+        """The number of lines of the whole file, of which the rest is read and forgotten."""
+        while self.lines:
+            self.take(len(self.lines))
+            self.fill(1)
+        return self.num_taken
+
+
+def _paired(source: _Side, target: _Side, block_pairs: int) -> Iterator[Block]:
+    while True:
+        source.fill(block_pairs)
+        target.fill(block_pairs)
+        num_pairs = min(block_pairs, len(source.lines), len(target.lines))
+        if num_pairs == 0:
+            break
+        first = source.num_taken
+        refused = {}
+        for number in {**target.refused, **source.refused}:
+            if number < first + num_pairs:
+                reasons = target.refused.pop(number, ""), source.refused.pop(number, "")
+                refused[number - first] = reasons[1] or reasons[0]
+        yield Block(first + 1, source.take(num_pairs), target.take(num_pairs), refused)
+    if source.lines or target.lines:
+        counts = source.count_rest(), target.count_rest()
+        raise DataError(
+            f"{source.name}: has {counts[0]} lines, {target.name} has {counts[1]}; "
+            "line n of one must translate line n of the other"
+        )
+
+
+def _whole_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    """Runs of whole lines without the last line end; of a line beyond the limit, its beginning."""
+    rest = b""
+    first = True
+    for chunk in _chunks(stream, name):
+        if first:
+            chunk = chunk.removeprefix(codecs.BOM_UTF8)
+            first = False
+        head, line_end, tail = chunk.rpartition(b"\n")
+        if line_end:
+            yield rest + head
+            rest = b""
+        rest = (rest + tail)[: MAX_LINE_BYTES + 1]
+    if rest:
+        yield rest
+
+
+def _chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    num_bytes = 0
+    while True:
+        with _damage_reported(name, num_bytes):
+            chunk = stream.read(_CHUNK_BYTES)
+        if not chunk:
+            return
+        num_bytes += len(chunk)
+        yield chunk
+
+
+def _decoded(run: bytes) -> tuple[list[str], dict[int, str]]:
+    """Lines as text, and the reasons of the refused ones by index."""
+    try:
+        text = run.removesuffix(b"\r").decode()
+    except UnicodeDecodeError:
+        return _decoded_singly(run)
+    lines = text.replace("\r\n", "\n").split("\n")
+    if "\0" in text or max(map(len, lines)) * 4 > MAX_LINE_BYTES:
+        return _decoded_singly(run)
+    return lines, {}
+
+
+def _decoded_singly(run: bytes) -> tuple[list[str], dict[int, str]]:
+    lines: list[str] = []
+    refused: dict[int, str] = {}
+    for index, raw in enumerate(run.split(b"\n")):
+        line = raw.removesuffix(b"\r")
+        try:
+            text = line.decode()
+            reason = "nul_byte" if "\0" in text else ""
+        except UnicodeDecodeError:
+            reason = "invalid_utf8"
+        if len(line) > MAX_LINE_BYTES:
+            reason = "line_too_long"
+            line = line[:_KEPT_BYTES]
+        if reason:
+            refused[index] = reason
+            text = line.decode(errors="replace").replace("\0", "\ufffd")
+        lines.append(text)
+    return lines, refused
+
+
+# TMX
+
+
+def _tmx_blocks(
+    stream: IO[bytes], name: str, archive: Archive, block_pairs: int
+) -> Iterator[Block]:
+    first_unit = 1
+    sources: list[str] = []
+    targets: list[str] = []
+    refused: dict[int, str] = {}
+    num_chars = 0
+    for texts in _units(stream, name, (archive.source_lang, archive.target_lang)):
+        if None in texts:
+            refused[len(sources)] = "missing_language"
+        elif any(len(text.encode()) > MAX_LINE_BYTES for text in texts if text):
+            refused[len(sources)] = "line_too_long"
+            texts = [text and text[:_KEPT_BYTES] for text in texts]
+        sources.append(texts[0] or "")
+        targets.append(texts[1] or "")
+        num_chars += len(sources[-1]) + len(targets[-1])
+        if len(sources) == block_pairs or num_chars >= _BLOCK_BYTES:
+            yield Block(first_unit, sources, targets, refused)
+            first_unit += len(sources)
+            sources, targets, refused, num_chars = [], [], {}, 0
+    if sources:
+        yield Block(first_unit, sources, targets, refused)
+
+
+def _units(stream: IO[bytes], name: str, langs: tuple[str, str]) -> Iterator[list[str | None]]:
+    """Per translation unit its text in each language, None where it has none."""
+    events = etree.iterparse(
+        _Named(stream, name),
+        events=("end",),
+        tag="{*}tu",
+        load_dtd=False,
+        no_network=True,
+        resolve_entities=False,
+        huge_tree=False,
+    )
+    first = True
+    try:
+        for _, unit in events:
+            if first:
+                _refuse_entities(unit, name)
+                first = False
+            yield [_segment(unit, lang) for lang in langs]
+            unit.clear()
+            while unit.getprevious() is not None:
+                del unit.getparent()[0]
+    except etree.XMLSyntaxError as error:
+        raise DataError(
+            f"{name}: not well-formed XML at line {error.lineno}: {error.msg}"
+        ) from error
+
+
+def _refuse_entities(unit: Any, name: str) -> None:
+    document_type = unit.getroottree().docinfo.internalDTD
+    entities = [] if document_type is None else [e.name for e in document_type.iterentities()]
+    if entities:
+        raise DataError(
+            f"{name}: its document type declares entities ({', '.join(entities[:3])}), which a "
+            "translation memory does not need and an attack does; they are not expanded"
+        )
+
+
+def _segment(unit: Any, lang: str) -> str | None:
+    for variant in unit.iterchildren("{*}tuv"):
+        code = variant.get("{http://www.w3.org/XML/1998/namespace}lang") or variant.get("lang", "")
+        if _is_language(code, lang):
+            segment = variant.find("{*}seg")
+            return None if segment is None else _text(segment).strip(" \t\r\n")
+    return None
+
+
+def _text(element: Any) -> str:
+    parts = [element.text or ""]
+    for child in element:
+        # Comments and processing instructions have a function for a tag.
+        if isinstance(child.tag, str) and etree.QName(child).localname not in _NATIVE_CODES:
+            parts.append(_text(child))
+        parts.append(child.tail or "")
+    return "".join(parts)
+
+
+@lru_cache
+def _is_language(code: str, lang: str) -> bool:
+    """Whether a language tag names the language: ``en-US`` is ``en``, ``zh`` is not ``zh_tw``."""
+    folded = _folded(code)
+    known = {_folded(spelling) for spelling in spellings(lang)}
+    return folded in known or folded.partition("_")[0] in known
+
+
+def _folded(code: str) -> str:
+    return code.lower().replace("-", "_")
+
+
+# Files
+
+
+@contextmanager
+def _open(path: str) -> Iterator[IO[bytes]]:
+    """The file, seekable; from a web server that knows no ranges, a temporary local copy."""
+    filesystem, inner_path = url_to_fs(os.path.expanduser(path))
+    # Reading the two members of a zip in turn needs more than one block at hand.
+    cache = {"cache_type": "blockcache", "cache_options": {"maxblocks": 8}, "block_size": 8 << 20}
+    with ExitStack() as stack:
+        file = stack.enter_context(filesystem.open(inner_path, "rb", **cache))
+        if not _can_seek(file):
+            stream = stack.enter_context(filesystem.open(inner_path, "rb", block_size=0))
+            file = stack.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(stream, file, _CHUNK_BYTES)
+            file.seek(0)
+        yield file
+
+
+def _can_seek(file: IO[bytes]) -> bool:
+    try:
+        end = file.seek(0, io.SEEK_END)
+        file.seek(max(0, end - 1))
+        file.read(1)
+        file.seek(0)
+    except ValueError:
+        return False
+    return True
+
+
+def _magic(file: IO[bytes]) -> bytes:
+    magic = file.read(2)
+    file.seek(0)
+    return magic
+
+
+def _unpacked(file: IO[bytes]) -> IO[bytes]:
+    return cast(IO[bytes], gzip.GzipFile(fileobj=file)) if _magic(file) == _GZIP_MAGIC else file
+
+
+def _safe_zip(file: IO[bytes], path: str) -> zipfile.ZipFile:
+    """The zip file, whose directory promises nothing absurd. Raises DataError."""
+    if _magic(file) != _ZIP_MAGIC:
+        num_bytes = file.seek(0, io.SEEK_END)
+        raise DataError(f"{path}: not a zip file, but {num_bytes} bytes of something else")
+    try:
+        members = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
+        num_bytes = file.seek(0, io.SEEK_END)
+        raise DataError(
+            f"{path}: a truncated or damaged zip file: {error}; no directory was found at the end "
+            f"of its {num_bytes} bytes, nothing was read"
+        ) from error
+    for member in members.infolist():
+        name = member.filename
+        if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or name[1:2] == ":":
+            raise DataError(f"{path}: the member {name!r} points outside the archive")
+        if member.flag_bits & 1:
+            raise DataError(f"{path}: the member {name!r} is encrypted")
+        if member.file_size > max(_LARGE_BYTES, _MAX_RATIO * member.compress_size):
+            raise DataError(
+                f"{path}: the member {name!r} claims to unpack {member.compress_size} bytes to "
+                f"{member.file_size}; a ratio above {_MAX_RATIO} is no text"
+            )
+    return members
+
+
+def _member(members: zipfile.ZipFile, path: str, lang: str) -> str:
+    names = [name for name in members.namelist() if not name.endswith("/")]
+    for spelling in spellings(lang):
+        found = [n for n in names if _folded(n.rpartition(".")[2]) == _folded(spelling)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise DataError(f"{path}: several members for {lang}: {', '.join(found)}")
+    raise DataError(
+        f"{path}: no member for {lang}: expected one whose name ends with .{lang}, "
+        f"found {', '.join(names) or 'none'}"
+    )
+
+
+def _member_stream(members: zipfile.ZipFile, path: str, name: str) -> tuple[IO[bytes], str]:
+    shown = f"{path}:{name}"
+    with _damage_reported(shown, 0):
+        return members.open(name), shown
+
+
+class _Named:
+    """A stream whose damage is reported under its name, for a parser that reads it itself."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._chunks = _chunks(stream, name)
+
+    def read(self, _size: int) -> bytes:
+        return next(self._chunks, b"")
+
+
+@contextmanager
+def _damage_reported(name: str, num_bytes: int) -> Iterator[None]:
+    try:
+        yield
+    except EOFError as error:
+        raise DataError(f"{name}: truncated: ends after {num_bytes} bytes or soon after") from error
+    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, NotImplementedError) as error:
+        raise DataError(f"{name}: damaged after {num_bytes} bytes: {error}") from error
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Classes the errors of the location by what the caller should do."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if is_missing(error, path):
+            raise DataError(f"{path}: there is no such file") from error
+        raise TransientError(f"{path}: cannot be reached: {error.__cause__}") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except _network_errors() as error:
+        raise TransientError(f"{path}: the location stopped answering: {error}") from error
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    # aiohttp is slow to import and most runs read no web server.
+    from aiohttp import ClientError
+
+    return OSError, ClientError

@@ -1,0 +1,326 @@
+"""Readers of tagged text: columns of tokens and tags, and our own pseudo-labelled shards.
+
+The CoNLL family is one format with habits: tabs or spaces, comments or none, document marks, a
+missing last blank line, four tag schemes. A file says by itself which it has, so only the two
+columns must be named. Tokens are kept as they are and joined to a raw text, on which the words are
+spans; tags come out as IOB2.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import fsspec
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from xner.config import TaggedSourceConfig
+from xner.errors import ConfigError, DataError
+from xner.shards.storage import Folder
+from xner.text.iob2 import OUTSIDE, PREFIXES, detect_scheme, encode, split_tag, to_iob2
+from xner.text.mentions import Mention
+from xner.text.words import Span, join, segment
+
+_FOUR = {"PER": "PER", "LOC": "LOC", "ORG": "ORG", "MISC": "MISC"}
+_THREE = {"PER": "PER", "LOC": "LOC", "ORG": "ORG"}
+
+#: What the types of well-known sets are in CoNLL's four; documentation, and values to copy. A set
+#: of three types teaches a model that MISC does not exist, so do not mix the two without thought.
+LABEL_MAPS: dict[str, dict[str, str]] = {
+    "europarl": _FOUR,
+    "wikigold": _FOUR,
+    "btc": _THREE,
+    "uner": _THREE,
+    # Works and products are MISC in CoNLL's guide. A group is a band, a team, a party.
+    "wnut17": {
+        "person": "PER",
+        "location": "LOC",
+        "corporation": "ORG",
+        "group": "ORG",
+        "creative-work": "MISC",
+        "product": "MISC",
+    },
+    # `LOCderiv` derives from a name ("deutsch"), `LOCpart` has one inside ("deutschlandweit").
+    "germeval": {
+        "PER": "PER",
+        "LOC": "LOC",
+        "ORG": "ORG",
+        "OTH": "MISC",
+        "PERderiv": "O",
+        "LOCderiv": "O",
+        "ORGderiv": "O",
+        "OTHderiv": "O",
+        "PERpart": "O",
+        "LOCpart": "O",
+        "ORGpart": "O",
+        "OTHpart": "O",
+    },
+}
+
+# A comment, unless it is the row of a token `#` in a file with spaces; the mark of a document.
+_COMMENT = "# "
+_DOCUMENT = "-DOCSTART-"
+
+_PSEUDO_COLUMNS = ["pair_id", "target", "target_lang", "mentions", "tokens", "weight"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedSentence:
+    """A raw text, its words as spans of it, and the IOB2 tag of each word.
+
+    ``weight`` is the row's in pseudo-labelled text and 1 in text that people labelled.
+    """
+
+    text: str
+    words: tuple[Span, ...]
+    tags: tuple[str, ...]
+    lang: str
+    weight: float = 1.0
+
+
+def read_tagged(config: TaggedSourceConfig) -> list[TaggedSentence]:
+    """The sentences of a source in order, or a sample of ``config.max_sentences`` of them.
+
+    A larger sample contains the smaller ones. Raises ConfigError when the source does not exist,
+    a column is out of range, or ``label_map`` misses a type of the source; DataError, with file
+    and line, when its content is not what the format asks for.
+    """
+    sentences = _read_conll(config) if config.format == "conll" else _read_pseudo(config)
+    if not sentences:
+        raise DataError(f"{config.path}: no sentences")
+    return sentences
+
+
+def _sample(num_all: int, num_wanted: int | None) -> Sequence[int]:
+    if num_wanted is None or num_wanted >= num_all:
+        return range(num_all)
+    generator = random.Random(0)
+    return sorted(sorted(range(num_all), key=lambda _: generator.random())[:num_wanted])
+
+
+class _Row(NamedTuple):
+    line: int
+    token: str
+    tag: str
+
+
+class _Layout(NamedTuple):
+    """How a file writes its rows, as its first row shows."""
+
+    has_tabs: bool
+    num_columns: int
+    line: int
+
+
+def _read_conll(config: TaggedSourceConfig) -> list[TaggedSentence]:
+    sentences = list(_sentences(config))
+    try:
+        scheme = detect_scheme([row.tag for row in rows] for rows in sentences)
+    except ValueError as error:
+        raise DataError(f"{config.path}: {error}") from error
+
+    tagged = []
+    for rows in sentences:
+        try:
+            tags = to_iob2([row.tag for row in rows], scheme)
+        except ValueError as error:
+            raise DataError(
+                f"{config.path}:{rows[0].line}: in the sentence that begins here, {error}"
+            ) from error
+        # Some corpora have rows whose token was lost; outside of mentions they say nothing.
+        kept = [(row, tag) for row, tag in zip(rows, tags, strict=True) if row.token]
+        if kept:
+            text, words = join([row.token for row, _ in kept], config.lang)
+            tagged.append(
+                TaggedSentence(text, tuple(words), tuple(tag for _, tag in kept), config.lang)
+            )
+    mapped = _mapped(tagged, config)
+    return [mapped[index] for index in _sample(len(mapped), config.max_sentences)]
+
+
+def _sentences(config: TaggedSourceConfig) -> Iterator[list[_Row]]:
+    """The rows of each sentence; a blank line or a document mark ends one."""
+    lines = _lines(config.path)
+    layout = _layout(lines, config)
+    rows: list[_Row] = []
+    for number, line in enumerate(lines, start=1):
+        if not line or line.startswith(_DOCUMENT):
+            if rows:
+                yield rows
+            rows = []
+            continue
+        columns = _columns(line, layout.has_tabs)
+        if line.startswith(_COMMENT) and not _is_row(columns, layout, config):
+            continue
+        if len(columns) != layout.num_columns:
+            raise DataError(
+                f"{config.path}:{number}: {len(columns)} columns, expected {layout.num_columns} "
+                f"as in line {layout.line}: {line[:80]!r}"
+            )
+        rows.append(_row(config, number, columns))
+    if rows:
+        yield rows
+
+
+def _lines(path: str) -> list[str]:
+    """The lines less the white space at their ends.
+
+    Only a line feed ends a line, and only tabs and spaces are white space: tokens may hold U+0085.
+    """
+    try:
+        with fsspec.open(path, "rb") as file:
+            content = file.read().removeprefix(b"\xef\xbb\xbf")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path}: is a folder; the format `conll` reads one file") from error
+    lines = []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        try:
+            lines.append(line.decode("utf-8").rstrip("\t \r"))
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}:{number}: byte {error.start + 1} of the line, 0x{line[error.start]:02x}, "
+                "is not UTF-8; convert the file first (iconv -t utf-8)"
+            ) from error
+    return lines
+
+
+def _columns(line: str, has_tabs: bool) -> list[str]:
+    return line.split("\t") if has_tabs else [column for column in line.split(" ") if column]
+
+
+def _layout(lines: list[str], config: TaggedSourceConfig) -> _Layout:
+    number, line = next(
+        (
+            (number, line)
+            for number, line in enumerate(lines, start=1)
+            if line and not line.startswith((_COMMENT, _DOCUMENT))
+        ),
+        (0, ""),
+    )
+    if not number:
+        raise DataError(f"{config.path}: no row of a token and a tag")
+    has_tabs = "\t" in line
+    num_columns = len(_columns(line, has_tabs))
+    for key in ("token_column", "tag_column"):
+        column = getattr(config, key)
+        if not -num_columns <= column < num_columns:
+            raise ConfigError(
+                f"{config.path}: {key} is {column}, but line {number} has {num_columns} columns"
+            )
+    if config.token_column % num_columns == config.tag_column % num_columns:
+        raise ConfigError(
+            f"{config.path}: token_column and tag_column are the same one; "
+            f"line {number} has {num_columns} columns"
+        )
+    return _Layout(has_tabs, num_columns, number)
+
+
+def _is_row(columns: list[str], layout: _Layout, config: TaggedSourceConfig) -> bool:
+    """Whether a line that begins like a comment is the row of a token ``#``."""
+    if len(columns) != layout.num_columns:
+        return False
+    try:
+        split_tag(columns[config.tag_column], PREFIXES)
+    except ValueError:
+        return False
+    return True
+
+
+def _row(config: TaggedSourceConfig, number: int, columns: list[str]) -> _Row:
+    token, tag = columns[config.token_column].strip(" "), columns[config.tag_column]
+    try:
+        split_tag(tag, PREFIXES)
+    except ValueError as error:
+        raise DataError(
+            f"{config.path}:{number}: {error}; is tag_column = {config.tag_column} right?"
+        ) from error
+    if not token and tag != OUTSIDE:
+        raise DataError(f"{config.path}:{number}: the tag {tag} on an empty token")
+    return _Row(number, token, tag)
+
+
+def _mapped(sentences: list[TaggedSentence], config: TaggedSourceConfig) -> list[TaggedSentence]:
+    """The sentences with their types as ``config.label_map`` names them; an empty map keeps all."""
+    if not config.label_map:
+        return sentences
+    tags = {tag: split_tag(tag) for sentence in sentences for tag in sentence.tags}
+    unmapped = {label for _, label in tags.values() if label} - config.label_map.keys()
+    if unmapped:
+        raise ConfigError(
+            f"{config.path}: label_map does not name {', '.join(sorted(unmapped))}; "
+            f"map each type to one of the model, or to {OUTSIDE} to drop it"
+        )
+    renamed = {}
+    for tag, (prefix, label) in tags.items():
+        target = config.label_map.get(label, OUTSIDE)
+        renamed[tag] = OUTSIDE if target == OUTSIDE else f"{prefix}-{target}"
+    return [replace(s, tags=tuple(renamed[tag] for tag in s.tags)) for s in sentences]
+
+
+def _read_pseudo(config: TaggedSourceConfig) -> list[TaggedSentence]:
+    folder, names = _shards(config.path)
+    try:
+        dataset = pads.dataset(
+            [folder.path(name) for name in names], filesystem=folder.filesystem, format="parquet"
+        )
+        missing = {"status", *_PSEUDO_COLUMNS} - set(dataset.schema.names)
+        if missing:
+            raise DataError(
+                f"{config.path}: lacks the columns {', '.join(sorted(missing))}; "
+                "expected shards that project_corpus wrote"
+            )
+        accepted = pads.field("status") == "ok"
+        fragments = [(f, f.count_rows(filter=accepted)) for f in dataset.get_fragments()]
+        chosen = _sample(sum(count for _, count in fragments), config.max_sentences)
+        sentences: list[TaggedSentence] = []
+        offset = 0
+        for fragment, count in fragments:
+            first, last = bisect_left(chosen, offset), bisect_left(chosen, offset + count)
+            table = fragment.to_table(columns=_PSEUDO_COLUMNS, filter=accepted)
+            rows = pa.array([index - offset for index in chosen[first:last]], pa.int64())
+            sentences.extend(
+                _pseudo_sentence(row, fragment.path) for row in table.take(rows).to_pylist()
+            )
+            offset += count
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{config.path}: not readable as Parquet shards: {error}") from error
+    return _mapped(sentences, config)
+
+
+def _shards(path: str) -> tuple[Folder, list[str]]:
+    if path.endswith(".parquet"):
+        parent, name = os.path.split(path)
+        folder, names = Folder.at(parent or "."), [name]
+        if not folder.exists(name):
+            raise ConfigError(f"{path}: no such file")
+        return folder, names
+    folder = Folder.at(path)
+    names = folder.names(".parquet")
+    if not names:
+        raise ConfigError(f"{path}: no shards here (*.parquet, as project_corpus writes them)")
+    return folder, names
+
+
+def _pseudo_sentence(row: dict[str, Any], path: str) -> TaggedSentence:
+    text = row["target"]
+    nulls = [name for name in _PSEUDO_COLUMNS if row[name] is None]
+    if nulls:
+        raise DataError(f"{path}: row {row['pair_id']}: null in {', '.join(nulls)}")
+    words = segment(text)
+    if [text[start:end] for start, end in words] != row["tokens"]:
+        raise DataError(
+            f"{path}: row {row['pair_id']}: `tokens` are not the words of `target`; "
+            "was the shard written by another version of xner?"
+        )
+    try:
+        tags = encode((Mention(m["start"], m["end"], m["label"]) for m in row["mentions"]), words)
+    except ValueError as error:
+        raise DataError(f"{path}: row {row['pair_id']}: {error}") from error
+    return TaggedSentence(text, tuple(words), tuple(tags), row["target_lang"], row["weight"])

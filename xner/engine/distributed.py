@@ -1,0 +1,306 @@
+"""The stages on Ray Data: one task a shard to read it, an actor pool a model, one commit a shard.
+
+A shard travels as one row that holds its table as an Arrow IPC stream. So a row is a shard in
+every figure that Ray shows, batches are of size one whatever a shard's size, pools with GPUs
+included (for them Ray Data wants a whole number), an empty shard is as good as any, and a refused
+input can be passed on and reported. The last task commits the shard and returns its statistics,
+small enough to be held by the driver itself: no lost node can lose them, so a shard that was
+committed is never computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+import ray.exceptions
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+
+from xner import errors
+from xner.config import EngineConfig, PoolConfig
+from xner.engine.flow import ShardResult, Step, TableFunction, range_borders
+from xner.errors import ConfigError, DataError, XnerError
+from xner.shards.statistics import Statistics
+
+# Reading and committing wait for storage more than they compute.
+_TASK_CPUS = 0.25
+
+_READ_BLOCK_BYTES = 64 * 2**20
+
+_MARK = "<xner-error>"
+
+T = TypeVar("T")
+
+_PARCEL = pa.schema(
+    [
+        pa.field("name", pa.string()),
+        pa.field("table", pa.large_binary()),
+        pa.field("steps", pa.list_(pa.string())),
+        pa.field("seconds", pa.list_(pa.float64())),
+        pa.field("error", pa.string()),
+    ]
+)
+
+
+_AS_TASK: dict[str, Any] = {
+    "batch_size": 1,
+    "batch_format": "pyarrow",
+    "num_cpus": _TASK_CPUS,
+}
+
+
+def connect(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
+    """Join the cluster that submitted this job or that the settings name, or start Ray here.
+
+    A Ray started here has a logical CPU for reading and writing besides those that the pools
+    reserve at least, so that actors never starve the tasks. Does nothing when connected.
+
+    Raises ConfigError when there is no such cluster.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": True}
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            ray.init(address=address, **options)
+        except ConnectionError as error:
+            raise ConfigError(f"engine.address: no Ray cluster at {address}: {error}") from error
+        return
+    reserved = sum(pool.min_size * pool.num_cpus for pool in pools)
+    ray.init(
+        address="local",
+        num_cpus=max(config.num_cpus or os.cpu_count() or 1, int(reserved) + 1),
+        include_dashboard=False,
+        _node_ip_address="127.0.0.1",
+        **options,
+    )
+
+
+class RayEngine:
+    """Runs steps on the Ray that :func:`connect` joins or starts."""
+
+    def __init__(self, config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
+        connect(config, pools)
+
+    def run_shards(
+        self,
+        names: Sequence[str],
+        read: Callable[[str], pa.Table],
+        steps: Sequence[Step],
+        commit: Callable[[str, pa.Table], Statistics],
+    ) -> Iterator[ShardResult]:
+        """See :class:`xner.engine.flow.Engine`."""
+        if not names:
+            return
+        with DataContext.current(_data_context(block_bytes=None)):
+            dataset = _read(names, lambda name: [_carrying(_read_parcel, name, read)])
+            for step in steps:
+                dataset = _map_parcels(dataset, step)
+            dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_AS_TASK)
+        with _own_errors():
+            for batch in dataset.iter_batches(
+                batch_size=None, batch_format="pyarrow", prefetch_batches=0
+            ):
+                yield from map(_result, batch.to_pylist())
+
+    def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> RayFlow:
+        """See :class:`xner.engine.flow.Engine`."""
+        with DataContext.current(_data_context(block_bytes=_READ_BLOCK_BYTES)):
+            return RayFlow(_read(sources, reader))
+
+
+class RayFlow:
+    """Tables as blocks of a Ray dataset; what is held lies in the object store, or spilled."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def map(self, function: TableFunction) -> RayFlow:
+        """See :class:`xner.engine.flow.Flow`."""
+        return RayFlow(
+            self._dataset.map_batches(
+                partial(_carrying, function),
+                batch_size=None,
+                batch_format="pyarrow",
+                num_cpus=_TASK_CPUS,
+            )
+        )
+
+    def partition(self, column: str, num_tables: int) -> RayFlow:
+        """See :class:`xner.engine.flow.Flow`."""
+        if num_tables == 1:
+            one = RayFlow(self._dataset.repartition(1))
+            return one.map(lambda table: table.sort_by(column))
+        return RayFlow(self._dataset.sort(column, boundaries=range_borders(num_tables)))
+
+    def held(self, report: Callable[[int], None] = lambda num_rows: None) -> RayFlow:
+        """See :class:`xner.engine.flow.Flow`."""
+        blocks = []
+        with _own_errors():
+            for bundle in self._dataset.iter_internal_ref_bundles():
+                blocks += [entry.ref for entry in bundle.blocks]
+                report(bundle.num_rows() or 0)
+        with DataContext.current(self._dataset.context):
+            return RayFlow(ray.data.from_arrow_refs(blocks))
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        with _own_errors():
+            yield from self._dataset.iter_batches(
+                batch_size=None, batch_format="pyarrow", prefetch_batches=0
+            )
+
+
+def _data_context(block_bytes: int | None) -> DataContext:
+    context = DataContext.get_current().copy()
+    context.target_max_block_size = block_bytes
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    return context
+
+
+class _Sources(Datasource):
+    """A read task a source."""
+
+    def __init__(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> None:
+        super().__init__()
+        self._sources, self._reader = sources, reader
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
+        reader = self._reader
+        unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+        return [ReadTask(lambda source=source: reader(source), unknown) for source in self._sources]
+
+
+def _read(sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> Dataset:
+    return ray.data.read_datasource(
+        _Sources(sources, reader), override_num_blocks=len(sources), num_cpus=_TASK_CPUS
+    )
+
+
+def _map_parcels(dataset: Dataset, step: Step) -> Dataset:
+    if step.pool is None:
+        return dataset.map_batches(_run_in_task, fn_args=(step,), **_AS_TASK)
+    gpus = {"num_gpus": step.pool.num_gpus} if step.pool.num_gpus else {}
+    return dataset.map_batches(
+        _Actor,
+        fn_constructor_args=(step,),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=step.pool.num_cpus,
+        compute=ActorPoolStrategy(min_size=step.pool.min_size, max_size=step.pool.max_size),
+        **gpus,
+    )
+
+
+class _Actor:
+    """Holds a step's model and takes one shard after the other through it."""
+
+    def __init__(self, step: Step) -> None:
+        self._name = step.name
+        self._stage = _carrying(step.make, *step.arguments)
+
+    def __call__(self, parcel: pa.Table) -> pa.Table:
+        return _run(parcel, self._name, self._stage)
+
+
+def _run_in_task(parcel: pa.Table, step: Step) -> pa.Table:
+    return _run(parcel, step.name, _carrying(step.make, *step.arguments))
+
+
+def _run(parcel: pa.Table, name: str, stage: TableFunction) -> pa.Table:
+    (row,) = parcel.drop_columns("table").to_pylist()
+    if row["error"] is not None:
+        return parcel
+    started = time.perf_counter()
+    table = _carrying(stage, _unpacked(parcel))
+    row["steps"].append(name)
+    row["seconds"].append(time.perf_counter() - started)
+    return _packed(table, **row)
+
+
+def _read_parcel(name: str, read: Callable[[str], pa.Table]) -> pa.Table:
+    try:
+        return _packed(read(name), name=name, steps=[], seconds=[], error=None)
+    except DataError as error:
+        return _packed(pa.table({}), name=name, steps=[], seconds=[], error=str(error))
+
+
+def _commit_parcel(parcel: pa.Table, commit: Callable[[str, pa.Table], Statistics]) -> pa.Table:
+    """Commits the shard; what is left of the parcel is its statistics, as JSON."""
+    (row,) = parcel.drop_columns("table").to_pylist()
+    record = None
+    if row["error"] is None:
+        record = json.dumps(_carrying(commit, row["name"], _unpacked(parcel)).to_dict())
+    fields = [_PARCEL.field(name) for name in row]
+    result = pa.Table.from_pylist([row], schema=pa.schema(fields))
+    return result.append_column("statistics", pa.array([record], pa.string()))
+
+
+def _result(row: dict[str, Any]) -> ShardResult:
+    if row["error"] is not None:
+        return ShardResult(row["name"], error=DataError(row["error"]))
+    statistics = Statistics.from_dict(json.loads(row["statistics"]))
+    return ShardResult(
+        row["name"], statistics, dict(zip(row["steps"], row["seconds"], strict=True))
+    )
+
+
+def _packed(table: pa.Table, **row: Any) -> pa.Table:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    content = sink.getvalue()
+    borders = pa.py_buffer(np.array([0, content.size], np.int64))
+    column = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, borders, content])
+    columns = [
+        column if field.name == "table" else pa.array([row[field.name]], field.type)
+        for field in _PARCEL
+    ]
+    return pa.Table.from_arrays(columns, schema=_PARCEL)
+
+
+def _unpacked(parcel: pa.Table) -> pa.Table:
+    return pa.ipc.open_stream(parcel["table"][0].as_buffer()).read_all()
+
+
+def _carrying(work: Callable[..., T], *arguments: Any) -> T:
+    """``work(*arguments)``; an error meant for the user is marked so that the driver finds it.
+
+    What Ray keeps of an exception in a worker is its text, wrapped in others.
+    """
+    try:
+        return work(*arguments)
+    except XnerError as error:
+        kind = type(error).__name__
+        raise RuntimeError(_MARK + json.dumps([kind, str(error)]) + _MARK) from error
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Let through the error that a stage raised for the user, out of Ray's wrapping."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        carried = re.search(f"{_MARK}(.*?){_MARK}", str(error))
+        if carried is None:
+            raise
+        kind, message = json.loads(carried.group(1))
+        raise getattr(errors, kind)(message) from None

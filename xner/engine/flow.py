@@ -1,0 +1,100 @@
+"""What a recipe asks of an engine, and what it gets back.
+
+Two shapes of work are enough. ``run_shards``: every shard goes through the same stages and is
+committed, the shape of the main job. ``read``: tables made from archives, mapped, sorted and cut
+anew, the shape of corpus preparation. The plain loop (:mod:`xner.engine.inline`) and Ray Data
+(:mod:`xner.engine.distributed`) offer both with the same results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from xner.config import PoolConfig
+from xner.errors import DataError
+from xner.shards.statistics import Statistics
+
+TableFunction = Callable[[pa.Table], pa.Table]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage and where it runs.
+
+    ``make(*arguments)`` gives the function from table to table: once in every actor of ``pool``,
+    or, without a pool, wherever there is a CPU.
+    """
+
+    name: str
+    make: Callable[..., TableFunction]
+    arguments: tuple[Any, ...] = ()
+    pool: PoolConfig | None = None
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of one shard: its statistics, or why its input was refused.
+
+    ``seconds`` is the time spent in each step. It is no part of the statistics that are stored,
+    so that the same shard gives the same file, however fast the machine.
+    """
+
+    name: str
+    statistics: Statistics = field(default_factory=Statistics)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    error: DataError | None = None
+
+
+def range_borders(num_ranges: int) -> list[int]:
+    """Borders of equal ranges of int64; range i holds borders[i - 1] <= x < borders[i]."""
+    return [i * 2**64 // num_ranges - 2**63 for i in range(1, num_ranges)]
+
+
+class Flow(Protocol):
+    """A sequence of tables, computed when it is iterated over."""
+
+    def map(self, function: TableFunction) -> Flow:
+        """The flow of ``function(table)``; a function of one table only, order kept."""
+        ...
+
+    def partition(self, column: str, num_tables: int) -> Flow:
+        """All rows by equal ranges of an int64 column (see ``range_borders``), sorted in each.
+
+        A range without rows may give an empty table or none.
+        """
+        ...
+
+    def held(self, report: Callable[[int], None] = lambda num_rows: None) -> Flow:
+        """The flow computed once and kept, for more than one reader.
+
+        ``report`` is called with the number of rows of each table as it comes.
+        """
+        ...
+
+    def __iter__(self) -> Iterator[pa.Table]: ...
+
+
+class Engine(Protocol):
+    """Where a recipe runs."""
+
+    def run_shards(
+        self,
+        names: Sequence[str],
+        read: Callable[[str], pa.Table],
+        steps: Sequence[Step],
+        commit: Callable[[str, pa.Table], Statistics],
+    ) -> Iterator[ShardResult]:
+        """Take every shard through the steps and commit it; results as they come, in any order.
+
+        A shard whose input raises DataError is reported and the others go on; any other
+        exception ends the run.
+        """
+        ...
+
+    def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> Flow:
+        """The tables that ``reader`` yields for each source; all of the same schema."""
+        ...

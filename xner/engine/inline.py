@@ -1,0 +1,80 @@
+"""The plain loop: one process, no Ray. For laptops, debuggers and tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from xner.engine.flow import ShardResult, Step, TableFunction, range_borders
+from xner.errors import DataError
+from xner.shards.statistics import Statistics
+
+
+class InlineEngine:
+    """Runs every step in this process, one shard after the other."""
+
+    def run_shards(
+        self,
+        names: Sequence[str],
+        read: Callable[[str], pa.Table],
+        steps: Sequence[Step],
+        commit: Callable[[str, pa.Table], Statistics],
+    ) -> Iterator[ShardResult]:
+        """See :class:`xner.engine.flow.Engine`."""
+        stages = [(step.name, step.make(*step.arguments)) for step in steps] if names else []
+        for name in names:
+            try:
+                table = read(name)
+            except DataError as error:
+                yield ShardResult(name, error=error)
+                continue
+            seconds = {}
+            for step_name, stage in stages:
+                started = time.perf_counter()
+                table = stage(table)
+                seconds[step_name] = time.perf_counter() - started
+            yield ShardResult(name, commit(name, table), seconds)
+
+    def read(
+        self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]
+    ) -> InlineFlow:
+        """See :class:`xner.engine.flow.Engine`."""
+        return InlineFlow(lambda: (table for source in sources for table in reader(source)))
+
+
+class InlineFlow:
+    """Tables in this process; sorting and holding keep all of them in memory."""
+
+    def __init__(self, tables: Callable[[], Iterable[pa.Table]]) -> None:
+        self._tables = tables
+
+    def map(self, function: TableFunction) -> InlineFlow:
+        """See :class:`xner.engine.flow.Flow`."""
+        return InlineFlow(lambda: (function(table) for table in self))
+
+    def partition(self, column: str, num_tables: int) -> InlineFlow:
+        """See :class:`xner.engine.flow.Flow`."""
+
+        def ranges() -> Iterator[pa.Table]:
+            table = pa.concat_tables(self).sort_by(column)
+            inner = np.searchsorted(table[column].to_numpy(), range_borders(num_tables))
+            for start, end in pairwise([0, *inner.tolist(), table.num_rows]):
+                yield table.slice(start, end - start)
+
+        return InlineFlow(ranges)
+
+    def held(self, report: Callable[[int], None] = lambda num_rows: None) -> InlineFlow:
+        """See :class:`xner.engine.flow.Flow`."""
+        tables = []
+        for table in self:
+            tables.append(table)
+            report(table.num_rows)
+        return InlineFlow(lambda: tables)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return iter(self._tables())

@@ -1,0 +1,222 @@
+"""The recipes: what happens in which order, once for every engine."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from xner.config import ModelConfig, PrepareConfig, ProjectConfig
+from xner.corpora.opus import Archive, archives
+from xner.corpora.sampling import quotas
+from xner.engine import preparing
+from xner.engine.choose import engine_for
+from xner.engine.flow import Flow, ShardResult, Step
+from xner.engine.stages import Align, Label, Project
+from xner.errors import ConfigError, DataError
+from xner.models.aligner import read_settings
+from xner.models.encoder import content_hash, resolve
+from xner.models.tagger import entity_types
+from xner.shards import schema
+from xner.shards.ledger import Run
+from xner.shards.statistics import Statistics
+from xner.shards.storage import Folder
+
+_log = logging.getLogger(__name__)
+
+Model = TypeVar("Model", bound=ModelConfig)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The main job with its models found, its labels known and its shards counted."""
+
+    config: ProjectConfig
+    run: Run
+    pairs: Folder
+    labels: tuple[str, ...]
+
+    @classmethod
+    def plan(cls, config: ProjectConfig) -> Projection:
+        """Find the models and the shards. Raises ConfigError for models that cannot do the work."""
+        teacher, aligner = _found(config.teacher), _found(config.aligner)
+        read_settings(Path(aligner.model))
+        labels = tuple(entity_types(Path(teacher.model)))
+        unknown = set(config.quality.labels or ()) - set(labels)
+        if unknown:
+            raise ConfigError(
+                f"quality.labels: {', '.join(sorted(unknown))} unknown to the teacher "
+                f"{config.teacher.model}, which knows {', '.join(labels)}"
+            )
+        pairs = Folder.at(config.pairs)
+        made_by = pairs.read_json("run.json") or {}
+        fingerprint = {
+            "pairs": made_by.get("fingerprint", str(pairs)),
+            "teacher": _identity(teacher),
+            "aligner": _identity(aligner),
+            "quality": config.quality.model_dump(mode="json"),
+        }
+        config = config.model_copy(update={"teacher": teacher, "aligner": aligner})
+        return cls(
+            config, Run(Folder.at(config.output), "project_corpus", fingerprint), pairs, labels
+        )
+
+    def run_pending(self) -> Iterator[ShardResult]:
+        """Label, align, project and commit every pending shard; results as they come."""
+        config = self.config
+        engine = engine_for(config.engine, [config.teacher.pool, config.aligner.pool])
+        return engine.run_shards(
+            self.run.pending(self.pairs),
+            read=partial(_read_pairs, self.pairs),
+            steps=[
+                Step("label", Label, (config.teacher,), config.teacher.pool),
+                Step("align", Align, (config.aligner,), config.aligner.pool),
+                Step("project", Project, (config.quality, self.labels)),
+            ],
+            commit=partial(_commit, self.run),
+        )
+
+
+def _read_pairs(pairs: Folder, name: str) -> pa.Table:
+    return pairs.read_table(name, schema.PAIRS)
+
+
+def _commit(run: Run, name: str, table: pa.Table) -> Statistics:
+    statistics = Statistics.of(table)
+    run.commit(name, table, statistics)
+    return statistics
+
+
+def _found(config: Model) -> Model:
+    """The configuration with the model's folder, absolute, where it lies on this machine."""
+    folder = resolve(config.model, config.revision)
+    return config.model_copy(update={"model": str(folder.absolute())})
+
+
+def _identity(config: ModelConfig) -> dict[str, Any]:
+    """What of a model's settings can change a label: its content, not its place or its pool."""
+    settings = config.model_dump(
+        mode="json", exclude={"model", "revision", "device", "pool", "batch_tokens"}
+    )
+    return {"content": content_hash(Path(config.model)), **settings}
+
+
+@dataclass(frozen=True)
+class CorpusSummary:
+    """What became of an archive's pairs; ``read`` = refused + ``not_sampled`` + ``written``."""
+
+    corpus: str
+    source_lang: str
+    target_lang: str
+    read: int
+    refused: Mapping[str, int]
+    not_sampled: int
+    written: int
+    seconds: float
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Corpus preparation with its archives found."""
+
+    config: PrepareConfig
+    run: Run
+    archives: Sequence[Archive]
+
+    @classmethod
+    def plan(cls, config: PrepareConfig) -> Preparation:
+        """Find the archives. Raises ConfigError for corpora and languages that are not there."""
+        fingerprint = config.model_dump(mode="json", exclude={"engine", "output"})
+        run = Run(Folder.at(config.output), "prepare_corpus", fingerprint)
+        return cls(config, run, archives(config))
+
+    @property
+    def language_pairs(self) -> list[tuple[str, str]]:
+        """The language pairs of the run, in the recipe's order."""
+        return list(dict.fromkeys((a.source_lang, a.target_lang) for a in self.archives))
+
+    def summary_of(self, pair: tuple[str, str]) -> list[CorpusSummary] | None:
+        """What a finished language pair came to; None as long as it is not finished."""
+        record = self.run.folder.read_json(f"{'-'.join(pair)}/summary.json")
+        return None if record is None else [CorpusSummary(**each) for each in record]
+
+    def run_pending(self, report: Callable[[int], None]) -> None:
+        """Read, clean, draw and write every language pair that is not finished.
+
+        ``report`` is called with a number of pairs as they are read. Raises DataError when an
+        archive is broken: nothing of a language pair is written from half of its corpora.
+        """
+        pending = [pair for pair in self.language_pairs if self.summary_of(pair) is None]
+        sources = [
+            (number, archive)
+            for number, archive in enumerate(self.archives)
+            if (archive.source_lang, archive.target_lang) in pending
+        ]
+        if not sources:
+            return
+        config = self.config
+        engine = engine_for(config.engine)
+        reader = preparing.ReadArchive(config)
+        flow = engine.read(sources, reader).held(report)
+        tallies = preparing.read_tallies(flow.map(preparing.only_tallies))
+        broken = [tally.error for tally in tallies.values() if tally.error]
+        if broken:
+            raise DataError("\n  ".join([f"{len(broken)} of {len(sources)} archives:", *broken]))
+        for pair in pending:
+            mine = {
+                number: tallies[number]
+                for number, archive in sources
+                if (archive.source_lang, archive.target_lang) == pair
+            }
+            _log.info("%s: drawing and writing", "-".join(pair))
+            self._write(pair, flow, mine)
+
+    def _write(
+        self, pair: tuple[str, str], flow: Flow, tallies: Mapping[int, preparing.Tally]
+    ) -> None:
+        """Draw the sample of one language pair and write its shards and its summary."""
+        limit, shard_pairs = self.config.sampling.pairs, self.config.shard_pairs
+        within = preparing.Within({number: tally.bound for number, tally in tallies.items()})
+        most = sum(tally.accepted for tally in tallies.values())
+        parts = flow.map(within).partition("position", max(1, round(most / shard_pairs))).held()
+
+        counts = list(parts.map(preparing.key_counts))
+        copies = preparing.sum_counts(counts, list(tallies), "copies")
+        distinct = preparing.sum_counts(counts, list(tallies), "owned")
+        available = [int(distinct[number].sum()) for number in tallies]
+        quota_of = dict(zip(tallies, quotas(available, limit), strict=True))
+        last_keys = preparing.last_keys(parts, distinct, quota_of)
+
+        folder = "-".join(pair)
+        num_shards = max(1, round(sum(quota_of.values()) / shard_pairs))
+        drawn = parts.map(preparing.Draw(last_keys)).partition("position", num_shards)
+        written: Counter[int] = Counter()
+        for table in drawn.map(preparing.WriteShard(self.run, folder, num_shards)):
+            written.update(dict(zip(*table.to_pydict().values(), strict=True)))
+
+        summary = []
+        for number, tally in tallies.items():
+            duplicates = int(copies[number].sum()) - int(distinct[number].sum())
+            refused = {**tally.refused, **({"duplicate": duplicates} if duplicates else {})}
+            archive = self.archives[number]
+            summary.append(
+                CorpusSummary(
+                    corpus=archive.corpus,
+                    source_lang=archive.source_lang,
+                    target_lang=archive.target_lang,
+                    read=tally.read,
+                    refused=refused,
+                    not_sampled=tally.read - sum(refused.values()) - written[number],
+                    written=written[number],
+                    seconds=tally.seconds,
+                    peak_rss_bytes=tally.peak_rss_bytes,
+                )
+            )
+        self.run.folder.publish_json(f"{folder}/summary.json", [asdict(each) for each in summary])

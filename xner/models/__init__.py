@@ -1,0 +1,1 @@
+"""Encoders, taggers and aligners on torch: lists of strings in, numpy out."""

@@ -1,0 +1,236 @@
+"""Loading pretrained encoders: a hub name or a folder in, weights and a fast tokenizer out.
+
+Only safetensors are read and no code that comes with a model is run, so that a model is data. What
+a folder computes is named by its content hash, which goes into a run's fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import torch
+from huggingface_hub import errors as hub_errors
+from safetensors import SafetensorError
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from xner.errors import ConfigError
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "*.model",
+)
+# The files that decide what a model computes; nothing else is downloaded or hashed.
+MODEL_FILES = (
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "aligner.json",
+    *TOKENIZER_FILES,
+)
+DEFAULT_WINDOW = 512
+
+
+def resolve(name: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a model: `name` itself, or its snapshot from the Hugging Face hub.
+
+    Raises ConfigError for a folder without config.json, tokenizer or safetensors, and for a hub
+    name that does not exist or cannot be reached.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        folder = _download(str(name), revision)
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder}: no config.json, so this is not a model folder")
+    if not _matching(folder, ("*.safetensors",)):
+        pickled = _matching(folder, ("*.bin", "*.pt", "*.pth", "*.ckpt"))
+        found = f"found {pickled[0].name}: convert it to safetensors" if pickled else "found none"
+        raise ConfigError(f"{folder}: weights must be *.safetensors; {found}")
+    if not _matching(folder, TOKENIZER_FILES):
+        raise ConfigError(f"{folder}: no tokenizer (expected tokenizer.json beside config.json)")
+    return folder
+
+
+def _download(name: str, revision: str | None) -> Path:
+    looks_like_path = name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
+    if looks_like_path:
+        raise ConfigError(f"{name}: no such folder (a model is a folder or a name on the hub)")
+    at = f"{name} at revision {revision}" if revision else name
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                name, revision=revision, allow_patterns=list(MODEL_FILES)
+            )
+        )
+    except (
+        hub_errors.HFValidationError,
+        hub_errors.RepositoryNotFoundError,
+        hub_errors.RevisionNotFoundError,
+    ) as error:
+        raise ConfigError(
+            f"{at}: neither a folder here nor a model that the Hugging Face hub shows you "
+            f"({type(error).__name__})"
+        ) from error
+    except (
+        hub_errors.HfHubHTTPError,
+        hub_errors.LocalEntryNotFoundError,
+        hub_errors.OfflineModeIsEnabled,
+    ) as error:
+        raise ConfigError(
+            f"{at}: no such folder here, and the Hugging Face hub cannot be reached "
+            f"({type(error).__name__}); download the model elsewhere and name its folder"
+        ) from error
+
+
+def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns)
+    )
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The folder's fast tokenizer, without truncation and padding of its own.
+
+    Raises ConfigError where the folder has none or only one without character offsets.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, ImportError, KeyError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{folder}: the tokenizer cannot be loaded: {error}") from error
+    if not tokenizer.is_fast:
+        raise ConfigError(
+            f"{folder}: this tokenizer gives no character offsets; expected tokenizer.json"
+        )
+    for token in ("pad_token", "unk_token"):
+        if getattr(tokenizer, token) is None:
+            raise ConfigError(f"{folder}: the tokenizer has no {token}")
+    # tokenizer.json may carry a truncation to, say, 128 sub-words: it would lose text silently.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def load_weights(auto_class: Any, folder: Path) -> tuple[PreTrainedModel, frozenset[str]]:
+    """`auto_class.from_pretrained` from safetensors, in fp32 on the CPU, with SDPA where supported.
+
+    Also returns the names of the parameters that the folder lacks, which are newly initialised: it
+    is the caller who knows whether they may be.
+    """
+    try:
+        with _quiet():
+            model, info = auto_class.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ConfigError(f"{folder}: the model cannot be loaded: {error}") from error
+    return model, frozenset(info["missing_keys"])
+
+
+def save_weights(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write model and tokenizer as a Hugging Face folder (safetensors)."""
+    with _quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars, and its reports of weights that we look at ourselves."""
+    verbosity = transformers_logging.get_verbosity()
+    progress = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if progress:
+            transformers_logging.enable_progress_bar()
+
+
+def load_encoder(folder: Path) -> PreTrainedModel:
+    """The bare encoder (no pooler, no head) of any model folder, in fp32 on the CPU."""
+    encoder, missing = load_weights(AutoModel, folder)
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    missing = {name for name in missing if not name.startswith("pooler.")}
+    if missing:
+        raise ConfigError(
+            f"{folder}: the weights lack {len(missing)} parameters: {min(missing)}, ..."
+        )
+    return encoder
+
+
+def pick_device(setting: str) -> torch.device:
+    """`auto`: cuda if there, else cpu. Raises ConfigError for a cuda that is not there."""
+    if setting == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device = 'cuda', but torch finds no GPU here; 'auto' takes one if there")
+    return torch.device("cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_precision(setting: str, device: torch.device) -> torch.dtype:
+    """`auto`: bfloat16 where the hardware computes in it, else float32."""
+    if setting == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            native = torch.backends.mkldnn.is_available() and (
+                torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+            )
+        return torch.bfloat16 if native else torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[setting]
+
+
+def window_length(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, wanted: int | None
+) -> int:
+    """Longest window in sub-words with special tokens: `wanted`, or else the limit up to 512.
+
+    Raises ConfigError when `wanted` exceeds what the encoder's positions allow.
+    """
+    limit = min(
+        getattr(model.config, "max_position_embeddings", None) or DEFAULT_WINDOW,
+        tokenizer.model_max_length,
+    )
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            # RoBERTa's kin count positions from the padding index on.
+            unused = 0 if module.padding_idx is None else module.padding_idx + 1
+            limit = min(limit, module.num_embeddings - unused)
+    if wanted is not None and wanted > limit:
+        raise ConfigError(
+            f"max_length = {wanted}, but this encoder reads at most {limit} sub-words"
+        )
+    return wanted or min(limit, DEFAULT_WINDOW)
+
+
+def content_hash(folder: Path) -> str:
+    """sha256 (hex) over names and contents of the files that decide what the model computes."""
+    digest = hashlib.sha256()
+    for path in _matching(folder, MODEL_FILES):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").digest()
+        digest.update(len(path.name).to_bytes(4) + path.name.encode() + content)
+    return digest.hexdigest()

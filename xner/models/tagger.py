@@ -1,0 +1,338 @@
+"""Teacher and student: a token classification model that reads raw text and word spans.
+
+A word's tag is read at its first sub-word (Devlin et al. 2019). A folder holds a plain Hugging Face
+model, whose `id2label` are IOB2 tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from xner.config import ModelConfig
+from xner.errors import ConfigError
+from xner.models.batching import TokenBudget, padded_length
+from xner.models.encoder import (
+    load_tokenizer,
+    load_weights,
+    pick_device,
+    pick_precision,
+    resolve,
+    save_weights,
+    window_length,
+)
+from xner.models.subwords import (
+    Span,
+    margins,
+    offsets_of,
+    ranges,
+    split,
+    template,
+    windows,
+    words_of,
+)
+from xner.text import iob2
+from xner.text.mentions import Mention
+from xner.text.words import segment
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Windows of many texts, one after another; window i has positions bounds[i]:bounds[i + 1].
+
+    `input_ids` [positions] with special tokens; `word_index` [positions]: the word of its text that
+    the sub-word belongs to, or -1; `text_index` [windows]; `read_at` [words of all texts]: the
+    position that a word's tag is read at, -1 where the tokenizer keeps nothing of the word;
+    `word_bounds` [texts + 1]: text i has words word_bounds[i]:word_bounds[i + 1].
+    """
+
+    input_ids: np.ndarray
+    word_index: np.ndarray
+    bounds: np.ndarray
+    text_index: np.ndarray
+    read_at: np.ndarray
+    word_bounds: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Positions of each window, for xner.models.batching."""
+        return np.diff(self.bounds)
+
+
+def new_model(
+    encoder: str | Path, labels: Sequence[str], revision: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """A token classification model in fp32 on the CPU, for entity types `labels` (O, B-X, I-X ...).
+
+    `encoder` is a folder or hub name. A tagger with the same entity types keeps its head and the
+    order of its labels; otherwise the head is new, initialised from torch's global random state.
+    """
+    folder = resolve(encoder, revision)
+    tokenizer = load_tokenizer(folder)
+    tags = iob2.tags_of(labels)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if set(config.id2label.values()) == set(tags):
+        model, _ = load_weights(AutoModelForTokenClassification, folder)
+        return model, tokenizer
+    old, missing = load_weights(AutoModelForTokenClassification, folder)
+    inside = old.base_model_prefix + "."
+    lacking = sorted(name for name in missing if name.startswith(inside))
+    if lacking:
+        raise ConfigError(
+            f"{folder}: the weights lack {len(lacking)} parameters: {lacking[0]}, ..."
+        )
+    config.id2label = dict(enumerate(tags))
+    config.label2id = {tag: number for number, tag in enumerate(tags)}
+    model = AutoModelForTokenClassification.from_config(config, dtype=torch.float32)
+    model.base_model.load_state_dict(old.base_model.state_dict())
+    return model, tokenizer
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Sequence[str],
+    words: Sequence[Sequence[Span]],
+    max_length: int,
+    stride: int | None = None,
+) -> Encoded:
+    """Tokenise texts into windows of at most `max_length` sub-words, special tokens included.
+
+    `stride`: sub-words that neighbouring windows share, by default a quarter of the window. A text
+    without sub-words has no window.
+    """
+    subwords = split(tokenizer, texts)
+    owners = words_of(subwords, words)
+    special = template(tokenizer)
+    capacity = max_length - len(special.prefix) - len(special.suffix)
+    if capacity < 1:
+        raise ValueError(f"max_length = {max_length} leaves no room beside the special tokens")
+    stride = capacity // 4 if stride is None else stride
+
+    counts = np.diff(subwords.bounds)
+    pieces = np.array(
+        [
+            (text, subwords.bounds[text] + start, subwords.bounds[text] + end)
+            for text, count in enumerate(counts.tolist())
+            for start, end in (
+                [(0, count)] if 0 < count <= capacity else windows(count, capacity, stride)
+            )
+        ],
+        dtype=np.int64,
+    ).reshape(-1, 3)
+    text_index, starts, ends = pieces.T
+    bounds = offsets_of(ends - starts + len(special.prefix) + len(special.suffix))
+
+    body = ranges(starts, ends)
+    place = ranges(bounds[:-1] + len(special.prefix), bounds[1:] - len(special.suffix))
+    input_ids = np.empty(bounds[-1], dtype=np.int64)
+    for number, token in enumerate(special.prefix):
+        input_ids[bounds[:-1] + number] = token
+    for number, token in enumerate(special.suffix):
+        input_ids[bounds[1:] - len(special.suffix) + number] = token
+    input_ids[place] = subwords.ids[body]
+    word_index = np.full(bounds[-1], -1, dtype=np.int64)
+    word_index[place] = owners.of[body]
+
+    # Where windows overlap, the last write wins: the position farthest from its window's edges.
+    margin = np.concatenate(
+        [
+            margins(int(counts[text]), int(start - first), int(end - first))
+            for text, start, end in pieces
+            for first in [subwords.bounds[text]]
+        ]
+        or [np.empty(0, dtype=np.int64)]
+    )
+    order = np.argsort(margin, kind="stable")
+    best = np.full(len(subwords.ids), -1, dtype=np.int64)
+    best[body[order]] = place[order]
+    read_at = (
+        np.where(owners.read_at >= 0, best[owners.read_at], -1) if len(best) else owners.read_at
+    )
+    return Encoded(input_ids, word_index, bounds, text_index, read_at, owners.bounds)
+
+
+def label_ids(
+    encoded: Encoded, tags: Sequence[Sequence[str]], label2id: dict[str, int]
+) -> np.ndarray:
+    """Training labels [positions]: the tag at the position that a word is read at, else -100.
+
+    Where several words are read at one position it has the tag of the first.
+    """
+    flat = np.fromiter((label2id[tag] for tag in chain.from_iterable(tags)), np.int64)
+    if len(flat) != len(encoded.read_at):
+        raise ValueError(f"{len(flat)} tags for {len(encoded.read_at)} words")
+    labels = np.full(len(encoded.input_ids), IGNORED, dtype=np.int64)
+    readable = np.flatnonzero(encoded.read_at >= 0)[::-1]
+    labels[encoded.read_at[readable]] = flat[readable]
+    return labels
+
+
+def collate(
+    encoded: Encoded,
+    indices: np.ndarray,
+    pad_id: int,
+    multiple_of: int = 8,
+    labels: np.ndarray | None = None,
+) -> dict[str, torch.Tensor]:
+    """Windows `indices` padded to one length: `input_ids`, `attention_mask` [rows, positions].
+
+    With `labels` [positions of `encoded`, from label_ids] also `labels` [rows, positions], -100 in
+    the padding.
+    """
+    starts, ends = encoded.bounds[indices], encoded.bounds[np.asarray(indices) + 1]
+    width = padded_length(int((ends - starts).max()), multiple_of)
+    mask = np.arange(width) < (ends - starts)[:, None]
+    source = ranges(starts, ends)
+
+    def padded(values: np.ndarray, filler: int) -> torch.Tensor:
+        table = np.full(mask.shape, filler, dtype=np.int64)
+        table[mask] = values[source]
+        return torch.from_numpy(table)
+
+    batch = {
+        "input_ids": padded(encoded.input_ids, pad_id),
+        "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+    }
+    if labels is not None:
+        batch["labels"] = padded(labels, IGNORED)
+    return batch
+
+
+def save_tagger(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: str | Path
+) -> None:
+    """Write a folder that Tagger and transformers' pipeline("token-classification") read."""
+    save_weights(model, tokenizer, Path(folder))
+
+
+def entity_types(folder: Path) -> list[str]:
+    """The entity types that a tagger knows, in the order of its labels, without its weights.
+
+    Raises ConfigError for a model whose labels are not IOB2.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    tags = [config.id2label[number] for number in range(config.num_labels)]
+    _check_tags(tags, folder)
+    return _types(tags)
+
+
+class Tagger:
+    """A trained tagger on its device. Raises ConfigError for a model whose labels are not IOB2."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        loaded: tuple[PreTrainedModel, PreTrainedTokenizerFast] | None = None,
+    ) -> None:
+        """`loaded`: model and tokenizer that are in memory already, taken as and where they are."""
+        model, self.tokenizer = loaded or self._load(config)
+        self.model = model.eval()
+        self.device = model.device
+        self.tags = [model.config.id2label[number] for number in range(model.config.num_labels)]
+        self.max_length = window_length(model, self.tokenizer, config.max_length)
+        self.budget = TokenBudget(config.batch_tokens)
+        # The tag of a further word that is read at the same sub-word: the mention goes on.
+        self._going_on = np.array(
+            [
+                self.tags.index("I-" + tag[2:]) if "I-" + tag[2:] in self.tags else number
+                for number, tag in enumerate(self.tags)
+            ]
+        )
+
+    @staticmethod
+    def _load(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+        folder = resolve(config.model, config.revision)
+        tokenizer = load_tokenizer(folder)
+        model, missing = load_weights(AutoModelForTokenClassification, folder)
+        _check_tags([model.config.id2label[n] for n in range(model.config.num_labels)], folder)
+        if missing:
+            raise ConfigError(
+                f"{folder}: not a token classification model: it lacks {min(missing)}"
+            )
+        device = pick_device(config.device)
+        return model.to(device, pick_precision(config.precision, device)), tokenizer
+
+    @property
+    def labels(self) -> list[str]:
+        """The entity types that the model knows, in the order of its labels."""
+        return _types(self.tags)
+
+    def label(self, texts: Sequence[str]) -> list[list[Mention]]:
+        """The mentions of each text, over xner.text.words.segment; equal texts computed once.
+
+        A mention's score is the mean over its words of the probability of the chosen tag.
+        """
+        distinct = list(dict.fromkeys(texts))
+        words = [segment(text) for text in distinct]
+        tags, scores = self._predict(distinct, words)
+        found = {
+            text: iob2.decode(text_tags, spans, text_scores)
+            for text, spans, text_tags, text_scores in zip(
+                distinct, words, tags, scores, strict=True
+            )
+        }
+        return [list(found[text]) for text in texts]
+
+    def tag(self, texts: Sequence[str], words: Sequence[Sequence[Span]]) -> list[list[str]]:
+        """One valid IOB2 tag for each given word of each text."""
+        return self._predict(texts, words)[0]
+
+    def _predict(
+        self, texts: Sequence[str], words: Sequence[Sequence[Span]]
+    ) -> tuple[list[list[str]], list[list[float]]]:
+        """Repaired tags, and the probability of the tag that the model chose, for every word."""
+        encoded = encode(self.tokenizer, texts, words, self.max_length)
+        # A word that the tokenizer keeps nothing of is surely no part of a name.
+        chosen = np.full(len(encoded.input_ids) + 1, self.tags.index("O"), dtype=np.int64)
+        scores = np.ones(len(encoded.input_ids) + 1, dtype=np.float32)
+
+        def forward(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            batch = collate(encoded, rows, self.tokenizer.pad_token_id)
+            with torch.inference_mode():
+                on_device = {name: values.to(self.device) for name, values in batch.items()}
+                best = self.model(**on_device).logits.float().softmax(-1).max(-1)
+                kept = batch["attention_mask"].bool()
+                return best.indices.cpu()[kept].numpy(), best.values.cpu()[kept].numpy()
+
+        for rows, (best_ids, best_scores) in self.budget.run(forward, encoded.lengths):
+            place = ranges(encoded.bounds[rows], encoded.bounds[rows + 1])
+            chosen[place] = best_ids
+            scores[place] = best_scores
+
+        word_ids = chosen[encoded.read_at]
+        again = np.zeros(len(word_ids), dtype=bool)
+        again[1:] = (np.diff(encoded.read_at) == 0) & (encoded.read_at[1:] >= 0)
+        word_ids[again] = self._going_on[word_ids[again]]
+        word_tags = [self.tags[number] for number in word_ids.tolist()]
+        word_scores = scores[encoded.read_at].tolist()
+        bounds = encoded.word_bounds.tolist()
+        slices = [slice(start, end) for start, end in pairwise(bounds)]
+        return [iob2.repair(word_tags[part]) for part in slices], [
+            word_scores[part] for part in slices
+        ]
+
+
+def _types(tags: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(tag[2:] for tag in tags if tag != "O"))
+
+
+def _check_tags(tags: Sequence[str], folder: Path) -> None:
+    wrong = [tag for tag in tags if tag != "O" and not (tag[:2] in ("B-", "I-") and tag[2:])]
+    if wrong or "O" not in tags:
+        raise ConfigError(
+            f"{folder}: the labels of a tagger are IOB2 (O, B-PER, I-PER, ...); "
+            f"this model's are {', '.join(tags)}"
+        )

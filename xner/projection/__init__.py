@@ -1,0 +1,1 @@
+"""From alignment scores to labelled sentences: pure functions."""

@@ -1,0 +1,142 @@
+"""From word probabilities to candidate spans: the runs of words that a model marked for a name.
+
+The aligner says for each word of the target how likely it belongs to a name. A candidate is a
+maximal run of likely words in which a short gap is bridged (the largest single gain in the
+literature on projection), without the punctuation at its edges. As in simalign (Jalili Sabet et
+al. 2020), everything after the model is a pure function of its matrix.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from xner.text.occurrences import occurrences
+from xner.text.words import Span
+
+# Candidate.method: found by the aligner's probabilities, or as a verbatim copy of the name.
+ALIGNER = "aligner"
+COPY = "copy"
+
+# Beyond this a score is noise of the batch that it was computed in. Multiples of a power of two
+# are the same number in float32, so a decision taken again from the stored score is the same.
+_STEPS_OF_SCORE = 4096
+
+_DIRECTION = re.compile(r"LEFT|RIGHT|LOW-9|HIGH-REVERSED-9")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A span ``[start, end)`` of the target that may be a name; ``score`` lies in [0, 1]."""
+
+    start: int
+    end: int
+    score: float
+    method: str
+
+
+def candidates(
+    scores: npt.NDArray[np.floating],
+    words: Sequence[Span],
+    text: str,
+    *,
+    threshold: float,
+    max_gap: int,
+    max_candidates: int,
+) -> list[list[Candidate]]:
+    """The candidates of each name, best first; an empty list where no word is likely enough.
+
+    ``scores`` is [num_names, num_words], ``words`` the spans of those words in ``text``. Words at
+    or above ``threshold`` form a run; up to ``max_gap`` words below it are bridged. A run's score
+    is the mean over all its words, bridged ones too: a bridge over a word that the model denies
+    costs something, and of two runs the one without it wins. Of equal scores the longer run comes
+    first, then the earlier one. Raises ValueError when shapes disagree or a score is not a number.
+    """
+    if scores.ndim != 2 or scores.shape[1] != len(words):
+        raise ValueError(f"scores of shape {scores.shape} for {len(words)} words")
+    found: list[list[Candidate]] = [[] for _ in range(len(scores))]
+    if not scores.size:
+        return found
+    highest = scores.max()
+    if highest < threshold:
+        return found
+    if np.isnan(highest):
+        raise ValueError("a word probability is not a number")
+    likely = scores >= threshold
+    names, columns = np.nonzero(likely)
+    for name, first, end in _runs(names.tolist(), columns.tolist(), max_gap):
+        first, end = _trimmed(first, end, likely[name], words, text)
+        if first < end:
+            mean = sum(scores[name, first:end].tolist()) / (end - first)
+            score = round(mean * _STEPS_OF_SCORE) / _STEPS_OF_SCORE
+            found[name].append(Candidate(words[first][0], words[end - 1][1], score, ALIGNER))
+    for runs in found:
+        runs.sort(key=lambda c: (-c.score, c.start - c.end, c.start))
+        del runs[max_candidates:]
+    return found
+
+
+def verbatim(name: str, text: str, words: Sequence[Span]) -> Span | None:
+    """The place where ``name`` stands in ``text`` at word borders, if there is exactly one."""
+    found = occurrences(name, text, words)
+    return found[0] if len(found) == 1 else None
+
+
+def _runs(names: list[int], columns: list[int], max_gap: int) -> Iterator[tuple[int, int, int]]:
+    """(name, first word, word after the last), from the row-major places of likely words."""
+    first = 0
+    for last in range(len(names)):
+        is_broken = (
+            last + 1 == len(names)
+            or names[last + 1] != names[last]
+            or columns[last + 1] - columns[last] - 1 > max_gap
+        )
+        if is_broken:
+            yield names[first], columns[first], columns[last] + 1
+            first = last + 1
+
+
+def _trimmed(
+    first: int, end: int, likely: npt.NDArray[np.bool_], words: Sequence[Span], text: str
+) -> tuple[int, int]:
+    """The run without edge words that are punctuation, or that are unlikely once those are gone.
+
+    A bracket or quotation mark whose partner stands inside the run stays: "ARD (Germany)". The word
+    segmentation decides what a mark belongs to: the period of "Inc." is no word of its own.
+    """
+    marks = [_mark(text[start:end]) for start, end in words[first:end]]
+    offset = first
+    while first < end:
+        inside = marks[first + 1 - offset : end - 1 - offset]
+        if not likely[first] or _is_loose(marks[first - offset], inside):
+            first += 1
+        elif not likely[end - 1] or _is_loose(marks[end - 1 - offset], inside):
+            end -= 1
+        else:
+            break
+    return first, end
+
+
+def _is_loose(mark: str | None, inside: Sequence[str | None]) -> bool:
+    return mark is not None and (mark == "" or mark not in inside)
+
+
+@lru_cache(maxsize=65_536)
+def _mark(word: str) -> str | None:
+    """None for a word proper, for a paired mark what it shares with its partner, else "".
+
+    A mark is a word of Unicode's categories P*, or Sk for the accents that serve as quotes.
+    Partners have the same name but for the direction: German closes with the quotation mark that
+    English opens with.
+    """
+    if not all(unicodedata.category(char).startswith(("P", "Sk")) for char in word):
+        return None
+    name = unicodedata.name(word, "") if len(word) == 1 else ""
+    shared = " ".join(_DIRECTION.sub("", name).split())
+    return shared if shared != name or "QUOTATION" in name else ""

@@ -1,0 +1,1 @@
+"""Our own files: schemas, storage, and the ledger of what is done."""

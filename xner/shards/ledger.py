@@ -1,0 +1,109 @@
+"""What is done and what is pending, told by the output folder itself.
+
+A shard is done when its output file exists; the pending ones are the inputs without an output.
+``run.json`` beside the shards holds the run's fingerprint: everything that can change a row. The
+same folder is continued only under the same fingerprint, so it never holds rows of two kinds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from xner.errors import ConfigError, DataError
+from xner.shards.schema import SCHEMA_VERSION
+from xner.shards.statistics import Statistics
+from xner.shards.storage import Folder
+
+SHARD = ".parquet"
+_RUN_FILE = "run.json"
+_STATISTICS_KEY = "xner.statistics"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's output folder, under one fingerprint."""
+
+    folder: Folder
+    job: str
+    fingerprint: Mapping[str, Any]
+
+    def open(self) -> None:
+        """Take the folder for this run, or go on with it; removes what dead runs left half-written.
+
+        Raises ConfigError when the folder holds another run's shards, naming what differs.
+        """
+        mine = self._record()
+        theirs = self.folder.read_json(_RUN_FILE)
+        if theirs is None:
+            strangers = self.folder.names(SHARD)
+            if strangers:
+                raise ConfigError(
+                    f"output {self.folder}: holds shards ({strangers[0]}, …) but no {_RUN_FILE}: "
+                    "not an output of this job; choose an empty folder"
+                )
+            self.folder.publish_json(_RUN_FILE, mine)
+        elif theirs != mine:
+            differing = "\n".join(
+                f"  {key}: there {json.dumps(was)}, now {json.dumps(now)}"
+                for key, was, now in _differences(theirs, mine)
+            )
+            raise ConfigError(
+                f"output {self.folder}: belongs to another run; choose another folder, or go back "
+                f"to its settings. What differs:\n{differing}"
+            )
+        self.folder.remove_leftovers()
+
+    def _record(self) -> dict[str, Any]:
+        record = {"job": self.job, "schema_version": SCHEMA_VERSION, **self.fingerprint}
+        digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+        return {**record, "fingerprint": digest}
+
+    def done(self) -> list[str]:
+        """The names of the committed shards, sorted."""
+        return self.folder.names(SHARD)
+
+    def pending(self, inputs: Folder) -> list[str]:
+        """The names of the input shards that have no output yet, sorted.
+
+        Raises ConfigError when there is no input at all.
+        """
+        names = inputs.names(SHARD)
+        if not names:
+            raise ConfigError(f"{inputs}: no shards (*{SHARD}) here; prepare_corpus writes them")
+        done = set(self.done())
+        return [name for name in names if name not in done]
+
+    def commit(self, name: str, table: pa.Table, statistics: Statistics) -> None:
+        """Publish a shard whole, its statistics in its footer."""
+        record = json.dumps(statistics.to_dict(), sort_keys=True)
+        self.folder.publish_table(name, table, {_STATISTICS_KEY: record})
+
+
+def statistics_of(folder: Folder, name: str) -> Statistics:
+    """The statistics that a committed shard carries. Raises DataError when it carries none."""
+    record = folder.read_footer(name).get(_STATISTICS_KEY)
+    if record is None:
+        raise DataError(f"{folder}/{name}: no statistics in its footer; expected a shard of xner")
+    return Statistics.from_dict(json.loads(record))
+
+
+def _differences(
+    theirs: Mapping[str, Any], mine: Mapping[str, Any], prefix: str = ""
+) -> list[tuple[str, Any, Any]]:
+    """The leaves in which two nested records differ, as (dotted key, there, here)."""
+    found: list[tuple[str, Any, Any]] = []
+    for key in sorted(theirs.keys() | mine.keys()):
+        was, now = theirs.get(key), mine.get(key)
+        if key == "fingerprint" and not prefix:
+            continue
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            found += _differences(was, now, f"{prefix}{key}.")
+        elif was != now:
+            found.append((f"{prefix}{key}", was, now))
+    return found

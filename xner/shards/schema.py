@@ -1,0 +1,91 @@
+"""The Arrow schemas of our own files: one per kind of shard.
+
+``pairs``: aligned sentences with their cleaning scores. ``pseudo``: the same rows with source
+mentions, every alignment considered, and the projected labels. ``alignments``: training examples
+of the aligner. A schema change that an old reader would misread raises ``SCHEMA_VERSION``.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+PAIRS = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("corpus", pa.string(), nullable=False),
+        pa.field("source_lang", pa.string(), nullable=False),
+        pa.field("target_lang", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("target", pa.string(), nullable=False),
+        # Cleaning scores; see xner.corpora.cleaning for what each one measures.
+        pa.field("shortest_chars", pa.int32()),
+        pa.field("longest_chars", pa.int32()),
+        pa.field("length_ratio", pa.float32()),
+        pa.field("symbol_share", pa.float32()),
+        pa.field("script_share", pa.float32()),
+        pa.field("language_score", pa.float32()),
+    ]
+)
+
+SPAN = pa.struct([pa.field("start", pa.int32()), pa.field("end", pa.int32())])
+
+SOURCE_MENTION = pa.struct(
+    [
+        pa.field("start", pa.int32()),
+        pa.field("end", pa.int32()),
+        pa.field("label", pa.string()),
+        pa.field("score", pa.float32()),
+    ]
+)
+
+# One candidate span of the target for one source mention, chosen or not.
+ALIGNMENT = pa.struct(
+    [
+        pa.field("source_index", pa.int32()),
+        pa.field("start", pa.int32()),
+        pa.field("end", pa.int32()),
+        pa.field("score", pa.float32()),
+        pa.field("method", pa.string()),
+    ]
+)
+
+# A projected mention. `score` is the teacher's; `alignment_score` the chosen candidate's.
+PROJECTED_MENTION = pa.struct(
+    [
+        pa.field("start", pa.int32()),
+        pa.field("end", pa.int32()),
+        pa.field("label", pa.string()),
+        pa.field("score", pa.float32()),
+        pa.field("alignment_score", pa.float32()),
+        pa.field("source_index", pa.int32()),
+    ]
+)
+
+STATUSES = ("ok", "filtered", "error")
+
+LABELLED = PAIRS.append(pa.field("source_mentions", pa.list_(SOURCE_MENTION)))
+ALIGNED = LABELLED.append(pa.field("alignments", pa.list_(ALIGNMENT)))
+PSEUDO = pa.schema(
+    [
+        *ALIGNED,
+        pa.field("mentions", pa.list_(PROJECTED_MENTION)),
+        pa.field("tokens", pa.list_(pa.string())),
+        pa.field("ner_tags", pa.list_(pa.int8())),
+        pa.field("weight", pa.float32()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+
+ALIGNMENT_EXAMPLES = pa.schema(
+    [
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("lang", pa.string(), nullable=False),
+        pa.field("names", pa.list_(pa.string()), nullable=False),
+        # Per name, where it stands in `text`; an empty list says that it does not.
+        pa.field("spans", pa.list_(pa.list_(SPAN)), nullable=False),
+        pa.field("origin", pa.string(), nullable=False),
+    ]
+)

@@ -1,0 +1,90 @@
+"""What a shard came to: rows by status, refusals by reason, mentions by label, seconds by stage.
+
+Statistics ride in the footer of the shard they describe and add up with ``+``, so a run's summary
+is the sum over its shards, whichever worker wrote them and whenever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def _added(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: first.get(key, 0) + second.get(key, 0) for key in sorted({*first, *second})}
+
+
+def _counted(values: pa.ChunkedArray | pa.Array) -> dict[str, int]:
+    pairs = ((item["values"], item["counts"]) for item in pc.value_counts(values).to_pylist())
+    return {value: count for value, count in sorted(p for p in pairs if p[0] is not None)}
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counts of ``pseudo`` rows; ``Statistics()`` is the neutral element of ``+``.
+
+    ``status`` sums to ``rows``, ``reasons`` to the rows that are not ``ok``. ``mentions`` counts
+    the projected mentions of ``ok`` rows by label: what a student will see. ``seconds`` is working
+    time by stage, which over several workers adds up to more than the time that passed.
+    """
+
+    rows: int = 0
+    status: Mapping[str, int] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    mentions: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, table: pa.Table, seconds: Mapping[str, float] | None = None) -> Statistics:
+        """The statistics of a table in the ``pseudo`` schema, and of the time it took."""
+        accepted = table.filter(pc.equal(table["status"], "ok"))["mentions"]
+        labels = pc.struct_field(pc.list_flatten(accepted), "label")
+        return cls(
+            rows=table.num_rows,
+            status=_counted(table["status"]),
+            reasons=_counted(table["reason"]),
+            mentions=_counted(labels),
+            seconds=dict(sorted((seconds or {}).items())),
+        )
+
+    @classmethod
+    def total(cls, parts: Iterable[Statistics]) -> Statistics:
+        """The sum of many."""
+        return sum(parts, start=cls())
+
+    @property
+    def num_mentions(self) -> int:
+        """Projected mentions in accepted rows."""
+        return sum(self.mentions.values())
+
+    @property
+    def num_refused(self) -> int:
+        """Rows that are not ``ok``."""
+        return self.rows - self.status.get("ok", 0)
+
+    def __add__(self, other: Statistics) -> Statistics:
+        return Statistics(
+            rows=self.rows + other.rows,
+            status=_added(self.status, other.status),
+            reasons=_added(self.reasons, other.reasons),
+            mentions=_added(self.mentions, other.mentions),
+            seconds=_added(self.seconds, other.seconds),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"rows": self.rows} | {
+            name: dict(getattr(self, name)) for name in ("status", "reasons", "mentions", "seconds")
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Statistics:
+        """The inverse of :meth:`to_dict`; raises ValueError when keys are missing or unknown."""
+        expected = {each.name for each in fields(cls)}
+        if set(values) != expected:
+            raise ValueError(f"statistics have {sorted(values)}, expected {sorted(expected)}")
+        return cls(**values)

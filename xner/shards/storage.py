@@ -1,0 +1,215 @@
+"""Folders on any fsspec location, and files that appear in them whole or not at all.
+
+On a file system with rename, a file is written under a temporary name, flushed to disk and
+renamed; on an object store it is one PUT, or one multipart upload that exists once completed. So a
+name that can be listed is a whole file, after whatever crash. Names that begin with ``_`` are
+ours: temporary files, which a later run may remove.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from xner.errors import ConfigError, DataError, TransientError
+
+_TEMPORARY = "_tmp-"
+
+# Stores where an object becomes visible only when it is complete.
+_ATOMIC_PUT = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "hf", "memory", "oss", "r2"}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder by its absolute location, e.g. ``/data/pairs`` or ``s3://bucket/pairs``.
+
+    It holds only the location, so it can be sent to another process; the file system is opened,
+    or taken from fsspec's cache, where it is used.
+    """
+
+    location: str
+
+    @classmethod
+    def at(cls, url: str) -> Folder:
+        """The folder at ``url``; a relative local path is resolved against the current directory.
+
+        Raises ConfigError when no installed file system understands the location.
+        """
+        try:
+            filesystem, path = url_to_fs(os.path.expanduser(url))
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"{url}: not a location that can be opened: {error}") from error
+        if isinstance(filesystem, LocalFileSystem):
+            return cls(os.path.abspath(path))
+        return cls(filesystem.unstrip_protocol(path).rstrip("/"))
+
+    def __str__(self) -> str:
+        return self.location
+
+    def __truediv__(self, name: str) -> Folder:
+        return Folder(f"{self.location}/{name}")
+
+    @property
+    def name(self) -> str:
+        """The last part of the location."""
+        return self.location.rsplit("/", 1)[-1]
+
+    @property
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        """The file system that serves this folder."""
+        return url_to_fs(self.location)[0]
+
+    def path(self, name: str) -> str:
+        """The path of a file of this folder, as :attr:`filesystem` wants it."""
+        return f"{url_to_fs(self.location)[1].rstrip('/')}/{name}"
+
+    def names(self, suffix: str = "") -> list[str]:
+        """The sorted names of the files below here that end with ``suffix``, e.g. ``en-de/0.x``.
+
+        None if there is no such folder. Left out are files and folders whose name begins with
+        ``_`` or ``.``: ours and the system's.
+        """
+        return [
+            name
+            for name in self._listing()
+            if name.endswith(suffix) and not any(p[0] in "_." for p in name.split("/"))
+        ]
+
+    def _listing(self) -> list[str]:
+        filesystem, path = url_to_fs(self.location)
+        filesystem.invalidate_cache(path)
+        if filesystem.isfile(path):
+            raise ConfigError(f"{self}: a file stands where a folder is expected")
+        prefix = len(path.rstrip("/")) + 1
+        return sorted(found[prefix:] for found in filesystem.find(path))
+
+    def exists(self, name: str) -> bool:
+        """Whether the file is there."""
+        return bool(self.filesystem.exists(self.path(name)))
+
+    def read(self, name: str) -> bytes:
+        """The content of a file. Raises FileNotFoundError."""
+        return bytes(self.filesystem.cat_file(self.path(name)))
+
+    def publish(self, name: str, content: bytes) -> None:
+        """Write a file so that it is seen whole or not at all; replaces one of that name.
+
+        Raises ConfigError when the location cannot be written, TransientError when it is full.
+        """
+        filesystem, path = url_to_fs(self.location)
+        try:
+            if _protocols(filesystem) & _ATOMIC_PUT:
+                filesystem.pipe_file(f"{path}/{name}", content)
+                return
+            target = f"{path}/{name}"
+            folder, _, leaf = target.rpartition("/")
+            filesystem.makedirs(folder, exist_ok=True)
+            temporary = f"{folder}/{_TEMPORARY}{uuid.uuid4().hex}-{leaf}"
+            try:
+                with filesystem.open(temporary, "wb") as file:
+                    file.write(content)
+                    if isinstance(filesystem, LocalFileSystem):
+                        file.flush()
+                        os.fsync(file.fileno())
+                if isinstance(filesystem, LocalFileSystem):
+                    os.replace(temporary, target)
+                else:
+                    filesystem.mv(temporary, target)
+            except BaseException:
+                if filesystem.exists(temporary):
+                    filesystem.rm_file(temporary)
+                raise
+        except OSError as error:
+            raise _explained(error, f"{self}/{name}") from error
+
+    def remove_leftovers(self) -> int:
+        """Remove temporary files of runs that died while writing; how many there were."""
+        leftovers = [n for n in self._listing() if n.rsplit("/", 1)[-1].startswith(_TEMPORARY)]
+        for name in leftovers:
+            self.filesystem.rm_file(self.path(name))
+        return len(leftovers)
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file's value; None if there is none. Raises DataError when it is not JSON."""
+        try:
+            return json.loads(self.read(name))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise DataError(f"{self}/{name}: not valid JSON: {error}") from error
+
+    def publish_json(self, name: str, value: Any) -> None:
+        """Write a value as indented JSON, keys in the order given."""
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        self.publish(name, (text + "\n").encode())
+
+    def read_table(
+        self, name: str, schema: pa.Schema | None = None, columns: list[str] | None = None
+    ) -> pa.Table:
+        """A Parquet file as a table, in the columns and types of ``schema`` where one is given.
+
+        Raises DataError when it is no whole Parquet file or lacks a column of the schema.
+        """
+        wanted = columns if schema is None else schema.names
+        try:
+            with self.filesystem.open(self.path(name), "rb") as file:
+                parquet = pq.ParquetFile(file)
+                if schema is not None:
+                    missing = set(schema.names) - set(parquet.schema_arrow.names)
+                    if missing:
+                        raise DataError(
+                            f"{self}/{name}: lacks the columns {', '.join(sorted(missing))}; "
+                            "expected a shard that xner wrote"
+                        )
+                table = parquet.read(columns=wanted)
+            return table if schema is None else table.select(schema.names).cast(schema)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{self}/{name}: not a readable Parquet shard: {error}") from error
+        except ValueError as error:
+            # pyarrow's complaint about a null in a column that must have none.
+            raise DataError(f"{self}/{name}: does not fit the schema: {error}") from error
+
+    def publish_table(
+        self, name: str, table: pa.Table, metadata: dict[str, str] | None = None
+    ) -> None:
+        """Write a table as Parquet (zstd) with extra key-value metadata in its footer."""
+        sink = pa.BufferOutputStream()
+        pairs = {**(table.schema.metadata or {}), **(metadata or {})}
+        pq.write_table(table.replace_schema_metadata(pairs), sink, compression="zstd")
+        self.publish(name, sink.getvalue().to_pybytes())
+
+    def read_footer(self, name: str) -> dict[str, str]:
+        """The key-value metadata in the footer of a Parquet file, without reading its rows."""
+        try:
+            with self.filesystem.open(self.path(name), "rb") as file:
+                metadata = pq.read_metadata(file).metadata or {}
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{self}/{name}: not a readable Parquet shard: {error}") from error
+        return {key.decode(): value.decode() for key, value in metadata.items()}
+
+
+def _protocols(filesystem: fsspec.AbstractFileSystem) -> set[str]:
+    protocol = filesystem.protocol
+    return {protocol} if isinstance(protocol, str) else set(protocol)
+
+
+def _explained(error: OSError, where: str) -> Exception:
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ConfigError(f"{where}: the output location cannot be written: {error.strerror}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TransientError(
+            f"{where}: {error.strerror}; what was committed stays, so free some space and run again"
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return ConfigError(f"{where}: a file stands where a folder is expected")
+    return error

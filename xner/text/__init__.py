@@ -1,0 +1,1 @@
+"""Mentions, words and tags: pure functions of strings, standard library only."""

@@ -1,0 +1,452 @@
+"""The training loop, the same for taggers and aligners, for one process and for many.
+
+A step's batch is fixed by seed and epoch alone: examples are shuffled, bucketed by length and cut
+by a budget of sub-words, and only then split over the workers. The gradient of a step is that of
+the mean loss over all targets of the whole batch: every worker sums its losses, and the sum over
+workers and micro-batches is divided once. So the number of workers changes the speed of a run and
+not its result, but for rounding and dropout.
+
+Checkpoints lie at epoch ends. All randomness of an epoch is seeded by the epoch, so a run that was
+killed and started again repeats the undisturbed one step by step.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+
+from xner.config import OptimizationConfig
+from xner.errors import XnerError
+
+logger = logging.getLogger(__name__)
+
+Batch = Mapping[str, Tensor]
+
+# Shuffling happens among all examples, sorting only inside a pool of this many batches: batches
+# hold rows of nearly one length, and still differ from epoch to epoch.
+_POOL_BATCHES = 50
+_CURVE_POINTS = 200
+_CHECK_STEPS = 10
+_LOG_SECONDS = 10.0
+
+_WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.pt", "state.json"
+
+
+class DivergedError(XnerError):
+    """The loss is no longer a number; to try again would only repeat it."""
+
+
+class Epoch(Protocol):
+    """The examples as one epoch sees them."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Sub-words of each example, int array of shape ``(num_examples,)``."""
+
+    def collate(self, rows: np.ndarray) -> Batch:
+        """The batch of these examples, on the CPU."""
+
+
+class Task(Protocol):
+    """What is trained. Tasks are pickled to reach the workers; models are made there."""
+
+    @property
+    def selection(self) -> str:
+        """The metric that chooses the best epoch; higher is better."""
+
+    def make_model(self) -> nn.Module:
+        """A new model with the weights that training starts from."""
+
+    def epoch(self, number: int) -> Epoch:
+        """The training examples of this epoch, the same at every call."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Sum of the losses over the batch's targets, and how many targets (or their weight)."""
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Metrics on the held-out examples; empty when there are none."""
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Write the folder that users of the model load."""
+
+
+class Place(Protocol):
+    """Where the loop runs: what one of many workers, or the only process, knows of the others."""
+
+    rank: int
+    num_workers: int
+    device: torch.device
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The model on its device, wrapped so that gradients are averaged over workers."""
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over workers."""
+
+    def last_checkpoint(self) -> AbstractContextManager[Path | None]:
+        """The folder of the last committed epoch."""
+
+    def commit(self, folder: Path | None, state: State) -> None:
+        """Keep what is in ``folder`` (none but on the first worker) as this epoch's checkpoint."""
+
+
+@dataclass
+class State:
+    """How far a run is; everything of a checkpoint that is neither weight nor optimizer."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    best_epoch: int = 0
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    curve: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A moment of a run, for logs and displays."""
+
+    epoch: int
+    step: int
+    num_steps: int
+    loss: float
+    learning_rate: float
+    tokens_per_second: float
+    seconds_left: float
+
+
+def log_progress(progress: Progress) -> None:
+    """One line in the log."""
+    logger.info(
+        "step %d of %d, epoch %d: loss %.4f, learning rate %.2g, %.0f sub-words/s, %.0f s left",
+        progress.step,
+        progress.num_steps,
+        progress.epoch,
+        progress.loss,
+        progress.learning_rate,
+        progress.tokens_per_second,
+        progress.seconds_left,
+    )
+
+
+def cut_batches(lengths: np.ndarray, budget: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+    """Shuffled batches of rows of similar length, the same for the same arguments.
+
+    A batch's rows times its longest row is at most ``budget`` (a single longer row makes a batch of
+    its own). Every row is in exactly one batch, longest first.
+    """
+    if len(lengths) == 0:
+        return []
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(lengths))
+    pool = max(1, _POOL_BATCHES * budget // max(1, int(lengths.mean())))
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), pool):
+        rows = order[start : start + pool]
+        rows = rows[np.argsort(-lengths[rows], kind="stable")]
+        batches.extend(split_by_budget(rows, lengths, budget))
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def split_by_budget(rows: np.ndarray, lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
+    """Cut rows that are sorted longest first into runs that fit the budget."""
+    start = 0
+    while start < len(rows):
+        count = max(1, budget // max(1, int(lengths[rows[start]])))
+        yield rows[start : start + count]
+        start += count
+
+
+def learning_rate_share(step: int, num_steps: int, warmup_share: float) -> float:
+    """Share of the full learning rate at a step, counted from 0: linear up, linear down to 0."""
+    warmup = math.ceil(warmup_share * num_steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(0.0, (num_steps - step) / max(1, num_steps - warmup))
+
+
+def make_optimizer(model: nn.Module, optimization: OptimizationConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) that decays matrices, not biases and norms."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim > 1],
+            "weight_decay": optimization.weight_decay,
+        },
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim <= 1],
+            "weight_decay": 0.0,
+        },
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=optimization.learning_rate, fused=True
+    )
+
+
+def scale_and_clip(parameters: list[nn.Parameter], scale: Tensor, max_norm: float) -> None:
+    """Multiply the gradients by ``scale`` and then shorten them to ``max_norm``, in one pass."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients) * scale
+    torch._foreach_mul_(gradients, scale * torch.clamp(max_norm / (norm + 1e-6), max=1.0))
+
+
+def train(
+    task: Task,
+    optimization: OptimizationConfig,
+    place: Place,
+    *,
+    precision: torch.dtype = torch.float32,
+    report: Callable[[Progress], None] = log_progress,
+) -> State:
+    """Train from the last checkpoint, or from the start, to the end; every worker calls this.
+
+    Raises:
+        DivergedError: a loss was not finite; names the step. All workers raise at the same step.
+    """
+    torch.manual_seed(optimization.seed)
+    model = task.make_model()
+    state = State()
+    with place.last_checkpoint() as folder:
+        if folder is not None:
+            state = read_state(folder)
+            load_weights(model, folder)
+        wrapped = place.prepare(model)
+        optimizer = make_optimizer(model, optimization)
+        if folder is not None:
+            optimizer.load_state_dict(
+                torch.load(folder / _OPTIMIZER, map_location=place.device, weights_only=True)
+            )
+            logger.info("going on after epoch %d, step %d", state.epoch, state.step)
+
+    # Later epochs may be a few steps longer or shorter; the schedule follows the first.
+    first = task.epoch(0)
+    num_steps = optimization.epochs * len(_batches(first, optimization, 0))
+    if optimization.max_steps is not None:
+        num_steps = min(num_steps, optimization.max_steps)
+    stepper = _Stepper(task, model, wrapped, optimizer, optimization, place, precision, num_steps)
+
+    while state.epoch < optimization.epochs and state.step < num_steps:
+        epoch = task.epoch(state.epoch) if state.epoch else first
+        state = _train_epoch(stepper, epoch, state, report)
+        started = time.monotonic()
+        metrics: dict[str, float] = {}
+        if place.rank == 0:
+            model.eval()
+            with torch.no_grad(), _autocast(place.device, precision):
+                metrics = task.evaluate(model)
+            state.epochs[-1].update(metrics)
+            if metrics:
+                logger.info("epoch %d: %s", state.epoch, _as_text(metrics))
+        state.seconds += time.monotonic() - started
+        _commit(place, model, optimizer, state, task.selection)
+    return state
+
+
+class _Stepper:
+    """One optimizer step after another, without asking the device for a number in between."""
+
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        wrapped: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        optimization: OptimizationConfig,
+        place: Place,
+        precision: torch.dtype,
+        num_steps: int,
+    ) -> None:
+        self.task = task
+        self.model = model
+        self.wrapped = wrapped
+        self.optimizer = optimizer
+        self.optimization = optimization
+        self.place = place
+        self.precision = precision
+        self.num_steps = num_steps
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def learning_rate(self, step: int) -> float:
+        share = learning_rate_share(step, self.num_steps, self.optimization.warmup_share)
+        return self.optimization.learning_rate * share
+
+    def step(self, epoch: Epoch, rows: np.ndarray, step: int) -> Tensor:
+        """Do step ``step`` (from 0) on the global batch ``rows``; its loss sum and target count."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(step)
+        totals = self.place.total(self._backward(epoch, rows))
+        # The workers' gradients of sums were averaged: times workers over targets is the mean.
+        scale = (self.place.num_workers / totals[1].clamp(min=1e-12)).to(torch.float32)
+        scale_and_clip(self.parameters, scale, self.optimization.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return totals
+
+    def _backward(self, epoch: Epoch, rows: np.ndarray) -> Tensor:
+        place = self.place
+        mine = rows[place.rank :: place.num_workers]
+        # A worker without rows still has to meet the others: it repeats one row at weight zero.
+        weight = 1.0 if len(mine) else 0.0
+        mine = mine if len(mine) else rows[:1]
+        budget = self.optimization.forward_tokens
+        parts = [mine] if budget is None else list(split_by_budget(mine, epoch.lengths, budget))
+        totals = torch.zeros(2, dtype=torch.float64, device=place.device)
+        for index, part in enumerate(parts):
+            batch = {
+                name: tensor.to(place.device, non_blocking=True)
+                for name, tensor in epoch.collate(part).items()
+            }
+            alone = place.num_workers == 1
+            last = index + 1 == len(parts)
+            with nullcontext() if alone or last else self.wrapped.no_sync():
+                with _autocast(place.device, self.precision):
+                    loss, count = self.task.loss(self.wrapped, batch)
+                (loss * weight).backward()
+            totals += weight * torch.stack([loss.detach().double(), count.double()])
+        return totals
+
+
+class _Losses:
+    """The losses of an epoch's steps, fetched from the device some steps at a time."""
+
+    def __init__(self, curve: list[tuple[int, float]], curve_every: int) -> None:
+        self.curve = list(curve)
+        self.last = math.nan
+        self._curve_every = curve_every
+        self._pending: list[tuple[int, Tensor]] = []
+        self._sum = 0.0
+        self._targets = 0.0
+
+    @property
+    def mean(self) -> float:
+        return self._sum / max(self._targets, 1e-12)
+
+    def add(self, step: int, totals: Tensor) -> None:
+        """Note sum of losses and number of targets of step ``step`` (from 1)."""
+        self._pending.append((step, totals))
+        if len(self._pending) == _CHECK_STEPS:
+            self.fetch()
+
+    def fetch(self) -> None:
+        """Raises DivergedError for a loss that is not finite."""
+        if not self._pending:
+            return
+        values = torch.stack([totals for _, totals in self._pending]).tolist()
+        for (step, _), (loss, targets) in zip(self._pending, values, strict=True):
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the loss is {loss} at step {step}; a lower optimization.learning_rate, "
+                    "a longer optimization.warmup_share or fp32 may help"
+                )
+            self.last = loss / max(targets, 1e-12)
+            self._sum += loss
+            self._targets += targets
+            if step == 1 or step % self._curve_every == 0:
+                self.curve.append((step, round(self.last, 6)))
+        self._pending.clear()
+
+
+def _train_epoch(
+    stepper: _Stepper, epoch: Epoch, before: State, report: Callable[[Progress], None]
+) -> State:
+    """One epoch of steps; the state after it, without metrics on held-out examples yet."""
+    place, num_steps = stepper.place, stepper.num_steps
+    batches = _batches(epoch, stepper.optimization, before.epoch)
+    seeds = np.random.SeedSequence([stepper.optimization.seed, before.epoch, place.rank])
+    torch.manual_seed(int(seeds.generate_state(1)[0]))
+    stepper.model.train()
+    losses = _Losses(before.curve, curve_every=max(1, num_steps // _CURVE_POINTS))
+    step, tokens = before.step, before.tokens
+    started = logged = time.monotonic()
+    tokens_logged = tokens
+    for rows in batches[: num_steps - before.step]:
+        losses.add(step + 1, stepper.step(epoch, rows, step))
+        step += 1
+        tokens += int(epoch.lengths[rows].sum())
+        now = time.monotonic()
+        if place.rank == 0 and (now - logged >= _LOG_SECONDS or step == num_steps):
+            losses.fetch()
+            report(
+                Progress(
+                    epoch=before.epoch + 1,
+                    step=step,
+                    num_steps=num_steps,
+                    loss=losses.last,
+                    learning_rate=stepper.learning_rate(step - 1),
+                    tokens_per_second=(tokens - tokens_logged) / (now - logged),
+                    seconds_left=(now - started) / (step - before.step) * (num_steps - step),
+                )
+            )
+            logged, tokens_logged = now, tokens
+    losses.fetch()
+    return State(
+        epoch=before.epoch + 1,
+        step=step,
+        seconds=before.seconds + time.monotonic() - started,
+        tokens=tokens,
+        best_epoch=before.best_epoch,
+        epochs=[*before.epochs, {"epoch": before.epoch + 1, "step": step, "loss": losses.mean}],
+        curve=losses.curve,
+    )
+
+
+def read_state(folder: Path) -> State:
+    """The state in a checkpoint folder."""
+    values: dict[str, Any] = json.loads((folder / _STATE).read_text())
+    values["curve"] = [tuple(point) for point in values["curve"]]
+    return State(**values)
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Put a checkpoint's weights into a model of the same shape."""
+    load_model(model, folder / _WEIGHTS)
+
+
+def _commit(
+    place: Place,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    selection: str,
+) -> None:
+    if place.rank != 0:
+        place.commit(None, state)
+        return
+    scores = [metrics.get(selection, 0.0) for metrics in state.epochs]
+    held_out = selection in state.epochs[-1]
+    # Without held-out examples there is nothing to choose by: the last epoch is the model.
+    state.best_epoch = 1 + int(np.argmax(scores)) if held_out else state.epoch
+    with tempfile.TemporaryDirectory(prefix="xner-checkpoint-") as name:
+        folder = Path(name)
+        save_model(model, folder / _WEIGHTS)
+        torch.save(optimizer.state_dict(), folder / _OPTIMIZER)
+        (folder / _STATE).write_text(json.dumps(asdict(state)))
+        place.commit(folder, state)
+
+
+def _batches(epoch: Epoch, optimization: OptimizationConfig, number: int) -> list[np.ndarray]:
+    return cut_batches(epoch.lengths, optimization.batch_tokens, (optimization.seed, number))
+
+
+def _autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[Any]:
+    if precision is torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=precision)
+
+
+def _as_text(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())

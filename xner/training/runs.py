@@ -1,0 +1,189 @@
+"""A training run: its folder, its fingerprint, and the model folder that stands at its end.
+
+While a run lasts it lives in ``<output>.training``: ``run.json`` (the fingerprint) and the
+checkpoints. The model folder appears whole, at the end, and carries ``run.json`` and
+``training.json`` (the summary); then the run's folder goes. The same command again goes on where a
+killed run was, and has nothing to do where the model stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from pydantic import BaseModel
+
+from xner.config import OptimizationConfig
+from xner.errors import ConfigError
+from xner.shards.ledger import Run
+from xner.shards.storage import Folder
+from xner.training.loop import Progress, State, Task, load_weights, log_progress
+from xner.training.places import (
+    checkpoint_name,
+    is_local,
+    local_copy,
+    train_in_process,
+    train_on_ray,
+)
+
+logger = logging.getLogger(__name__)
+
+_SUMMARY = "training.json"
+_RUN_FILE = "run.json"
+
+# Settings that change where and how fast a run goes, not what comes out.
+_ELSEWHERE = {
+    "output": True,
+    "engine": True,
+    "optimization": {"num_workers", "cpus_per_worker", "gpus_per_worker", "forward_tokens"},
+}
+
+
+def fingerprint(config: BaseModel, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What decides the weights: the settings that can change them, and the inputs' content."""
+    return {"settings": config.model_dump(mode="json", exclude=_ELSEWHERE), "inputs": dict(inputs)}
+
+
+def content_of(paths: Sequence[str]) -> str:
+    """sha256 (hex) over the files, or over the shards of the folders, at ``paths``.
+
+    Raises ConfigError when there is nothing at a path.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        shards = Folder.at(path).names(".parquet")
+        for location in [f"{path}/{name}" for name in shards] or [path]:
+            try:
+                with fsspec.open(location, "rb") as file:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+            except (FileNotFoundError, IsADirectoryError) as error:
+                raise ConfigError(f"{path}: no such file, nor a folder of shards") from error
+            digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def is_held_out(text: str, share: float) -> bool:
+    """Whether a text belongs to the held-out share: by its hash, so that a repeated text is on one
+    side only, whatever else there is and in which order."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest) < share * 2**64
+
+
+def fit(
+    make_task: Callable[[Folder], Task],
+    optimization: OptimizationConfig,
+    *,
+    output: str,
+    job: str,
+    fingerprint: Mapping[str, Any],
+    report: Callable[[Progress], None] = log_progress,
+) -> dict[str, Any]:
+    """Train what ``make_task`` makes, publish the model folder ``output``, return its summary.
+
+    ``make_task`` gets the run's folder, for files that have to outlive this process; it is not
+    called when the model is there already. With ``optimization.num_workers`` of 0 the run stays in
+    this process and calls ``report`` now and then; otherwise it needs a connected Ray.
+
+    The summary (also ``training.json`` in the model folder): ``steps``, ``epochs``, ``best_epoch``,
+    ``seconds`` (training and held-out evaluation), ``tokens`` (sub-words read), ``metrics`` (of the
+    best epoch), ``history`` (one record an epoch), ``curve`` (points of step and loss).
+
+    Raises:
+        ConfigError: ``output`` holds something else, or a run with another fingerprint.
+        XnerError: the loss was not finite, or a worker failed for good.
+    """
+    model_folder = Folder.at(output)
+    run_folder = Folder(f"{model_folder.location}.training")
+    if model_folder.exists(_SUMMARY):
+        Run(model_folder, job, fingerprint).open()
+        logger.info("%s: trained already under these settings; nothing to do", model_folder)
+        _remove(run_folder)
+        return dict(model_folder.read_json(_SUMMARY))
+    strangers = model_folder.names()
+    if strangers:
+        raise ConfigError(
+            f"output {model_folder}: holds {strangers[0]} but no {_SUMMARY}: not an output of this "
+            "job; choose another folder"
+        )
+    Run(run_folder, job, fingerprint).open()
+    started = time.monotonic()
+    task = make_task(run_folder)
+    logger.info("%s: examples ready after %.1f s", job, time.monotonic() - started)
+    if optimization.num_workers == 0:
+        state = train_in_process(task, optimization, run_folder, report)
+    else:
+        state = train_on_ray(task, optimization, run_folder)
+    summary = _summary(state)
+    _publish(task, state, summary, run_folder, model_folder)
+    _remove(run_folder)
+    return summary
+
+
+def _summary(state: State) -> dict[str, Any]:
+    best = state.epochs[state.best_epoch - 1]
+    return {
+        "steps": state.step,
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch,
+        "seconds": round(state.seconds, 2),
+        "tokens": state.tokens,
+        "metrics": {key: best[key] for key in best if key not in ("epoch", "step", "loss")},
+        "history": state.epochs,
+        "curve": state.curve,
+    }
+
+
+def _publish(
+    task: Task, state: State, summary: dict[str, Any], run_folder: Folder, model_folder: Folder
+) -> None:
+    """Write the model folder so that it is whole once it, or its summary, can be seen."""
+    with _scratch(run_folder) as ready:
+        model = task.make_model()
+        with local_copy(run_folder / checkpoint_name(state.best_epoch)) as checkpoint:
+            load_weights(model, checkpoint)
+        task.save(model, ready)
+        (ready / _RUN_FILE).write_bytes(run_folder.read(_RUN_FILE))
+        (ready / _SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        if is_local(model_folder):
+            try:
+                os.replace(ready, model_folder.location)
+            except OSError as error:
+                raise ConfigError(
+                    f"output {model_folder}: cannot be written, or something else is there now: "
+                    f"{error.strerror}"
+                ) from error
+        else:
+            # An object store has no rename: the summary goes last, and says that all is there.
+            for file in sorted(ready.iterdir(), key=lambda file: file.name == _SUMMARY):
+                model_folder.filesystem.put_file(str(file), model_folder.path(file.name))
+
+
+@contextmanager
+def _scratch(run_folder: Folder) -> Iterator[Path]:
+    """An empty folder of this machine, from where a local model folder is one rename away."""
+    if is_local(run_folder):
+        ready = Path(run_folder.location) / "model"
+        shutil.rmtree(ready, ignore_errors=True)
+        ready.mkdir()
+        yield ready
+    else:
+        with tempfile.TemporaryDirectory(prefix="xner-model-") as name:
+            yield Path(name)
+
+
+def _remove(folder: Folder) -> None:
+    filesystem = folder.filesystem
+    path = folder.path("")
+    if filesystem.exists(path):
+        filesystem.rm(path, recursive=True)

@@ -1,0 +1,185 @@
+"""Training of taggers: the teacher on labelled English, the student on pseudo-labelled text.
+
+Both are the same thing (Li, He and Xu 2021): an encoder with a linear layer over the tags, which
+starts from a multilingual encoder or from a tagger that knows the types already. The best epoch is
+the one with the highest strict F1 on held-out sentences, tagged as they would be in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedTokenizerFast
+
+from xner.config import LossConfig, ModelConfig, TaggedSourceConfig, TrainTaggerConfig
+from xner.corpora.tagged import TaggedSentence, read_tagged
+from xner.errors import ConfigError
+from xner.models.encoder import load_tokenizer, window_length
+from xner.models.losses import IGNORED, token_loss
+from xner.models.tagger import Encoded, Tagger, collate, encode, label_ids, new_model, save_tagger
+from xner.shards.storage import Folder
+from xner.text.iob2 import OUTSIDE, chunks, split_tag
+from xner.training.encoders import TINY, Encoder, encoder_content, find_encoder
+from xner.training.loop import Batch, Progress, log_progress
+from xner.training.runs import content_of, fingerprint, fit, is_held_out
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Encoded training sentences, the same in every epoch; ``weights`` is [windows] or None."""
+
+    encoded: Encoded
+    labels: np.ndarray
+    weights: np.ndarray | None
+    pad_id: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.encoded.lengths
+
+    def collate(self, rows: np.ndarray) -> Batch:
+        batch = collate(self.encoded, rows, self.pad_id, labels=self.labels)
+        if self.weights is not None:
+            batch["weights"] = torch.from_numpy(self.weights[rows])
+        return batch
+
+
+@dataclass(frozen=True)
+class TaggerTask:
+    """What a worker needs to train a tagger."""
+
+    encoder: Encoder
+    labels: tuple[str, ...]
+    windows: Windows
+    dev: tuple[TaggedSentence, ...]
+    loss_config: LossConfig
+    max_length: int
+    batch_tokens: int
+
+    selection = "dev_f1"
+
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerFast:
+        with self.encoder.files() as folder:
+            return load_tokenizer(folder)
+
+    def make_model(self) -> nn.Module:
+        with self.encoder.files() as folder:
+            return new_model(folder, self.labels)[0]
+
+    def epoch(self, number: int) -> Windows:
+        return self.windows
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        counted = (batch["labels"] != IGNORED).sum()
+        mean = token_loss(
+            model(**inputs).logits, batch["labels"], self.loss_config, batch.get("weights")
+        )
+        return mean * counted, counted
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        if not self.dev:
+            return {}
+        config = ModelConfig(
+            model="in training", max_length=self.max_length, batch_tokens=self.batch_tokens
+        )
+        tagger = Tagger(config, (model, self._tokenizer))
+        predicted = tagger.tag([s.text for s in self.dev], [s.words for s in self.dev])
+        found = [set(chunks(tags)) for tags in predicted]
+        gold = [set(chunks(sentence.tags)) for sentence in self.dev]
+        right = sum(len(a & b) for a, b in zip(found, gold, strict=True))
+        num_found, num_gold = sum(map(len, found)), sum(map(len, gold))
+        return {
+            "dev_f1": 2 * right / max(num_found + num_gold, 1),
+            "dev_precision": right / max(num_found, 1),
+            "dev_recall": right / max(num_gold, 1),
+        }
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        save_tagger(model, self._tokenizer, folder)
+
+
+def train_tagger(
+    config: TrainTaggerConfig, report: Callable[[Progress], None] = log_progress
+) -> dict[str, Any]:
+    """Train as ``config`` says and write the model folder; the summary is that of ``fit``.
+
+    With ``optimization.num_workers`` above 0 this process must be connected to Ray.
+
+    Raises:
+        ConfigError, DataError: as the readers and ``fit`` say.
+    """
+    inputs = {
+        "encoder": encoder_content(config.encoder),
+        "data": content_of([source.path for source in config.data]),
+        "dev": content_of([source.path for source in config.dev]),
+    }
+    return fit(
+        lambda run_folder: make_task(config, run_folder),
+        config.optimization,
+        output=config.output,
+        job="train_tagger",
+        fingerprint=fingerprint(config, inputs),
+        report=report,
+    )
+
+
+def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
+    """Read and encode the examples, once for all workers and epochs."""
+    training = _read(config.data)
+    if config.dev:
+        dev = _read(config.dev)
+    else:
+        held_out = [is_held_out(s.text, config.optimization.dev_share) for s in training]
+        dev = [s for s, out in zip(training, held_out, strict=True) if out]
+        training = [s for s, out in zip(training, held_out, strict=True) if not out]
+    if not training:
+        raise ConfigError("optimization.dev_share leaves no sentence to train on; lower it")
+    labels = sorted({split_tag(t)[1] for s in training for t in s.tags if t != OUTSIDE})
+    if not labels:
+        raise ConfigError("data: not one entity in it; a tagger needs tags to learn from")
+
+    encoder = find_encoder(
+        config.encoder, (s.text for s in training), run_folder, config.optimization.seed
+    )
+    with encoder.files() as folder:
+        if config.encoder != TINY:
+            labels = _labels_kept(folder, labels)
+        model, tokenizer = new_model(folder, labels)
+    window_length(model, tokenizer, config.max_length)
+    encoded = encode(
+        tokenizer, [s.text for s in training], [s.words for s in training], config.max_length
+    )
+    weights = None
+    if config.loss.weighting == "row":
+        rows = np.array([s.weight for s in training], dtype=np.float32)
+        weights = rows[encoded.text_index]
+    tags = label_ids(encoded, [s.tags for s in training], model.config.label2id)
+    return TaggerTask(
+        encoder=encoder,
+        labels=tuple(labels),
+        windows=Windows(encoded, tags, weights, tokenizer.pad_token_id),
+        dev=tuple(dev),
+        loss_config=config.loss,
+        max_length=config.max_length,
+        batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
+    )
+
+
+def _read(sources: Sequence[TaggedSourceConfig]) -> list[TaggedSentence]:
+    return [sentence for source in sources for sentence in read_tagged(source)]
+
+
+def _labels_kept(folder: Path, labels: list[str]) -> list[str]:
+    """The types of the tagger that training goes on from, where they cover those of the data."""
+    tags = AutoConfig.from_pretrained(folder, local_files_only=True).id2label.values()
+    known = list(dict.fromkeys(tag[2:] for tag in tags if tag.startswith("B-")))
+    return known if set(labels) <= set(known) else labels
