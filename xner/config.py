@@ -328,3 +328,17 @@ class BuildAlignmentSetConfig(Record):
     )
     seed: int = Field(0, description="Another seed keeps other examples.")
     output: str = Field(description="Folder for the examples, one file a language.")
+
+
+class QuickstartConfig(Record):
+    """`quickstart`: the whole way on the built-in miniature world."""
+
+    pairs: Count = Field(
+        1500, description="Sentence pairs of each archive: two corpora in four languages."
+    )
+    teacher_sentences: Count = Field(4000, description="Labelled English sentences.")
+    aligner_examples: Count = Field(3000, description="Alignment examples of each language.")
+    test_sentences: Count = Field(500, description="Sentences that everything is scored on.")
+    seed: int = 0
+    output: str = Field("runs/quickstart", description="Folder for all that the run makes.")
+    engine: EngineConfig = EngineConfig()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_subwords_that_cover_several_words_are_read_by_all() -> None:
     assert found.of.tolist() == [0, 1, 3]
     assert found.read_at.tolist() == [0, 1, 2, 2]
     bounds, linked = subwords.links(make([(0, 1), (1, 2), (2, 4)]), found)
-    stands_for = [set(linked[a:b].tolist()) for a, b in zip(bounds, bounds[1:], strict=False)]
+    stands_for = [set(linked[a:b].tolist()) for a, b in pairwise(bounds)]
     assert stands_for == [{0}, {1}, {2, 3}]
 
 
@@ -87,7 +88,7 @@ def test_subwords_windows_cover_everything() -> None:
                 assert covered == set(range(length))
                 assert all(0 < end - start <= capacity for start, end in found)
                 assert len(found) == (length > 0) or length > capacity
-                neighbours = zip(found, found[1:], strict=False)
+                neighbours = pairwise(found)
                 assert all(end - start >= stride for (_, end), (start, _) in neighbours)
 
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor, nn
 
+from xner.config import (
+    OptimizationConfig,
+    TaggedSourceConfig,
+    TrainAlignerConfig,
+    TrainTaggerConfig,
+)
+from xner.errors import DataError
+from xner.shards.schema import ALIGNMENT_EXAMPLES
 from xner.training.loop import Batch, State
+from xner.training.tagger import train_tagger
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,8 @@ class LinearTask:
     num_rows: int = 200
     dropout: float = 0.0
     poisoned: int | None = None
+    fails_at_evaluation: int | None = None
+    evaluations: list[None] = field(default_factory=list)
 
     selection = "closeness"
 
@@ -61,8 +76,11 @@ class LinearTask:
         return (errors * batch["lengths"]).sum(), batch["lengths"].sum()
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
+        self.evaluations.append(None)
+        if len(self.evaluations) == self.fails_at_evaluation:
+            raise DataError("the second evaluation fails")
         loss, count = self.loss(model, self.epoch(0).collate(np.arange(self.num_rows)))
-        return {"closeness": -float(loss / count)}
+        return {"closeness": -(loss / count).item()}
 
     def save(self, model: nn.Module, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -107,9 +125,122 @@ def desk() -> type[Desk]:
     return Desk
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+
+
+_SYLLABLES = ["ka", "lo", "mi", "ter", "ran", "sol", "vi", "dor", "bel", "un", "gra", "pet"]
+_FILL = ["der", "Mann", "sah", "gestern", "eine", "Frau", "im", "Garten", "kam", "Zug", "Norden"]
+
+
+@pytest.fixture(scope="session")
+def tagged_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made German sentences with people (Herr Milosen) and places (nach Terburg)."""
+    generator = random.Random(1)
+    lines = []
+    for _ in range(400):
+        for title, ending, label in (("Herr", "sen", "PER"), ("nach", "burg", "LOC")):
+            words = [f"{word} O" for word in generator.choices(_FILL, k=generator.randint(2, 4))]
+            name = "".join(generator.choices(_SYLLABLES, k=2)).capitalize() + ending
+            lines += [*words, f"{title} O", f"{name} B-{label}", "kam O"]
+        lines.append("")
+    path = tmp_path_factory.mktemp("tagged") / "train.conll"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def tagger_recipe(tagged_file: Path, tmp_path: Path) -> Callable[..., TrainTaggerConfig]:
+    """The configuration of a run of a few seconds in this process; keywords override."""
+
+    def recipe(**settings: Any) -> TrainTaggerConfig:
+        optimization = {
+            "epochs": 4,
+            "batch_tokens": 256,
+            "learning_rate": 2e-3,
+            "dev_share": 0.2,
+            "precision": "fp32",
+            "num_workers": 0,
+            **settings.pop("optimization", {}),
+        }
+        return TrainTaggerConfig.model_validate(
+            {
+                "encoder": "tiny",
+                "data": [{"path": str(tagged_file), "lang": "de"}],
+                "max_length": 64,
+                "output": str(tmp_path / "model"),
+                "optimization": optimization,
+                **settings,
+            }
+        )
+
+    return recipe
+
+
+@pytest.fixture(scope="session")
+def trained_tagger(tagged_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tagger that finds most of the made names."""
+    folder = tmp_path_factory.mktemp("trained") / "tagger"
+    train_tagger(
+        TrainTaggerConfig(
+            encoder="tiny",
+            data=[TaggedSourceConfig(path=str(tagged_file), lang="de")],
+            max_length=64,
+            output=str(folder),
+            optimization=OptimizationConfig(
+                epochs=4, batch_tokens=256, learning_rate=2e-3, precision="fp32", num_workers=0
+            ),
+        )
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made alignment examples: names stand in the text as they are or with an ending."""
+    generator = random.Random(2)
+    rows = []
+    for _ in range(600):
+        names = ["".join(generator.choices(_SYLLABLES, k=3)).capitalize() for _ in range(2)]
+        text, spans = generator.choice(_FILL), []
+        for name in names:
+            form = name + generator.choice(["", "s"])
+            text += " " + " ".join(generator.choices(_FILL, k=2)) + " "
+            spans.append([{"start": len(text), "end": len(text) + len(form)}])
+            text += form
+        if generator.random() < 0.1:
+            names.append("Absentia")
+            spans.append([])
+        rows.append({"text": text, "lang": "de", "names": names, "spans": spans, "origin": "made"})
+    folder = tmp_path_factory.mktemp("examples")
+    pq.write_table(pa.Table.from_pylist(rows, ALIGNMENT_EXAMPLES), folder / "part-0.parquet")
+    return folder
+
+
+@pytest.fixture
+def aligner_recipe(examples_folder: Path, tmp_path: Path) -> Callable[..., TrainAlignerConfig]:
+    """The configuration of a run of some seconds in this process; keywords override."""
+
+    def recipe(**settings: Any) -> TrainAlignerConfig:
+        optimization = {
+            "epochs": 4,
+            "batch_tokens": 512,
+            "learning_rate": 2e-3,
+            "dev_share": 0.1,
+            "precision": "fp32",
+            "num_workers": 0,
+            **settings.pop("optimization", {}),
+        }
+        return TrainAlignerConfig.model_validate(
+            {
+                "encoder": "tiny",
+                "examples": [str(examples_folder)],
+                "max_length": 64,
+                "output": str(tmp_path / "aligner"),
+                "optimization": optimization,
+                **settings,
+            }
+        )
+
+    return recipe

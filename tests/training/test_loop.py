@@ -161,6 +161,8 @@ def test_loop_splits_a_batch_over_workers_without_changing_the_step(
 
 
 def train_in_threads(task: Any, optimization: Any, count: int, desk: Any, folder: Any) -> list[Any]:
+    torch.manual_seed(optimization.seed)
+    start = task.make_model()
     barrier = threading.Barrier(count, timeout=30)
     slots: list[Any] = [None] * count
     states: list[Any] = [None] * count
@@ -175,8 +177,10 @@ def train_in_threads(task: Any, optimization: Any, count: int, desk: Any, folder
         def prepare(self, model: Any) -> Any:
             models[self.rank] = model
             barrier.wait()
-            if self.rank:
-                model.load_state_dict(models[0].state_dict())
+            if self.rank == 0:
+                # The threads share one random state, so what they drew is not what one alone draws.
+                for same in models:
+                    same.load_state_dict(start.state_dict())
             barrier.wait()
             return model
 

@@ -337,12 +337,13 @@ def _open(path: str) -> Iterator[IO[bytes]]:
     # Reading the two members of a zip in turn needs more than one block at hand.
     cache = {"cache_type": "blockcache", "cache_options": {"maxblocks": 8}, "block_size": 8 << 20}
     with ExitStack() as stack:
-        file = stack.enter_context(filesystem.open(inner_path, "rb", **cache))
-        if not _can_seek(file):
-            stream = stack.enter_context(filesystem.open(inner_path, "rb", block_size=0))
-            file = stack.enter_context(tempfile.TemporaryFile())
-            shutil.copyfileobj(stream, file, _CHUNK_BYTES)
-            file.seek(0)
+        with _explained(path):
+            file = stack.enter_context(filesystem.open(inner_path, "rb", **cache))
+            if not _can_seek(file):
+                stream = stack.enter_context(filesystem.open(inner_path, "rb", block_size=0))
+                file = stack.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(stream, file, _CHUNK_BYTES)
+                file.seek(0)
         yield file
 
 

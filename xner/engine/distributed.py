@@ -40,6 +40,10 @@ _TASK_CPUS = 0.25
 
 _READ_BLOCK_BYTES = 64 * 2**20
 
+# A task that sorts takes so much input at once and about twice as much memory. Ray's own choice,
+# four times this, would let it pass two gibibytes.
+_SORT_BATCH_BYTES = 256 * 2**20
+
 _MARK = "<xner-error>"
 
 T = TypeVar("T")
@@ -168,6 +172,7 @@ class RayFlow:
 def _data_context(block_bytes: int | None) -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = block_bytes
+    context.shuffle_input_batch_bytes = _SORT_BATCH_BYTES
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     return context

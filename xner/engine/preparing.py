@@ -10,11 +10,14 @@ has a ``tally`` and no pair.
 from __future__ import annotations
 
 import json
+import re
 import resource
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +54,8 @@ class Tally:
     """What came of reading one archive; ``accepted`` and the sum of ``refused`` make ``read``.
 
     ``bound``: no pair with a greater key can be among those that sampling draws. ``error``: why
-    the archive as a whole cannot be trusted.
+    the archive as a whole cannot be trusted. ``peak_rss_bytes``: the most that the process held
+    at the end of a block (:func:`held_bytes`).
     """
 
     archive: int
@@ -75,7 +79,7 @@ class ReadArchive:
         started = time.process_time()
         threshold = Threshold(self.config.sampling.pairs)
         reasons: Counter[str | None] = Counter()
-        error = None
+        error, peak = None, held_bytes()
         try:
             for block in read_bitext(archive):
                 table = clean(block, archive, self.config)
@@ -84,6 +88,7 @@ class ReadArchive:
                 table = table.filter(pc.is_null(table["reason"]))
                 keys = table["key"].to_numpy()
                 table = table.filter(pa.array(threshold.admit(keys)))
+                peak = max(peak, held_bytes())
                 if table.num_rows:
                     yield _candidates(table, number)
         except XnerError as problem:
@@ -96,10 +101,26 @@ class ReadArchive:
             refused={str(reason): count for reason, count in sorted(reasons.items())},
             bound=threshold.bound(),
             seconds=time.process_time() - started,
-            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            peak_rss_bytes=peak,
             error=error,
         )
         yield pa.Table.from_pylist([{"tally": json.dumps(asdict(tally))}], schema=CANDIDATES)
+
+
+def held_bytes(process: int | Literal["self"] = "self") -> int:
+    """The memory that a process of this machine holds now, Ray's object store left out.
+
+    The store is shared: each of its pages counts as resident in every process that touched it.
+    Nor is there a system's figure for the peak: ``ru_maxrss`` and ``VmHWM`` count those pages, and
+    the former begins with that of the process which started this one. Where there is no ``/proc``,
+    ``ru_maxrss`` has to do.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    kilobytes = dict(re.findall(r"^(VmRSS|RssShmem):\s+(\d+) kB$", status, re.MULTILINE))
+    return (int(kilobytes.get("VmRSS", 0)) - int(kilobytes.get("RssShmem", 0))) * 1024
 
 
 def only_tallies(table: pa.Table) -> pa.Table:

@@ -184,7 +184,7 @@ class Preparation:
         """Draw the sample of one language pair and write its shards and its summary."""
         limit, shard_pairs = self.config.sampling.pairs, self.config.shard_pairs
         within = preparing.Within({number: tally.bound for number, tally in tallies.items()})
-        most = sum(tally.accepted for tally in tallies.values())
+        most = sum(min(tally.accepted, limit or tally.accepted) for tally in tallies.values())
         parts = flow.map(within).partition("position", max(1, round(most / shard_pairs))).held()
 
         counts = list(parts.map(preparing.key_counts))

@@ -3,7 +3,7 @@
 Layout `single` is the paper's (Li, He and Xu 2021): one name and the sentence in a forward, a
 linear layer and a sigmoid on each of the sentence's sub-words. Layout `packed` puts all names of a
 sentence into one forward, each closed by a separator, and scores each name's mean state against
-each sub-word's state by a bilinear form. Everything else is the same code.
+each sub-word's state. Everything else is the same code.
 
 A folder holds the bare encoder and its tokenizer as Hugging Face writes them, the head in
 `aligner_head.safetensors`, and `aligner.json`.
@@ -112,19 +112,32 @@ class TokenHead(nn.Module):
 
 
 class PairHead(nn.Module):
-    """A scaled bilinear form between every name's mean state and every position's state."""
+    """A scaled cosine between every name's mean state and every position's, both mapped linearly.
+
+    The maps start as the identity and the scale high, so that at the first step already a sub-word
+    is the name's in the measure that the encoder finds the two alike (as SigLIP starts, Zhai et al.
+    2023). Measured on invented names, 40 s of one core with the tiny encoder: 73 % found exactly,
+    against 39 % with random maps and no cosine, and 23 % where the state of the name's separator
+    stands for the name; the single layout reached 70 %. From MiniLM, 40 steps of 24 German news
+    sentences whose names stand verbatim on both sides: 96 %, against 43 % with random maps and no
+    cosine, and 94 % with the single layout. One seed each.
+    """
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.of_name = nn.Linear(hidden_size, hidden_size)
-        self.of_target = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.bias = nn.Parameter(torch.zeros(()))
+        self.of_target = nn.Linear(hidden_size, hidden_size)
+        for part in (self.of_name, self.of_target):
+            nn.init.eye_(part.weight)
+            nn.init.zeros_(part.bias)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.bias = nn.Parameter(torch.tensor(-5.0))
 
     def forward(self, states: Tensor, name_weights: Tensor) -> Tensor:
         """[rows, positions, hidden], [rows, names, positions] -> [rows, names, positions]."""
-        names = self.of_name(name_weights @ states)
-        targets = self.of_target(states)
-        return names @ targets.transpose(1, 2) / math.sqrt(states.shape[-1]) + self.bias
+        names = nn.functional.normalize(self.of_name(name_weights @ states), dim=-1)
+        targets = nn.functional.normalize(self.of_target(states), dim=-1)
+        return names @ targets.transpose(1, 2) * self.log_scale.exp() + self.bias
 
 
 class AlignerNetwork(nn.Module):
@@ -191,13 +204,8 @@ def encode_requests(
     # A row is a sequence of ranges of one pool of ids; so all rows are made by one gathering.
     parts = [special.prefix, separator, special.between, special.suffix, names.ids, texts.ids]
     pool = np.concatenate([np.asarray(part, dtype=np.int64) for part in parts])
-    prefix, comma, between, suffix, names_at, texts_at = (
-        (int(start), int(end))
-        for start, end in zip(
-            offsets_of([len(part) for part in parts])[:-1],
-            offsets_of([len(part) for part in parts])[1:],
-            strict=True,
-        )
+    prefix, comma, between, suffix, names_at, texts_at = pairwise(
+        offsets_of([len(part) for part in parts]).tolist()
     )
     name_bounds = (names.bounds + names_at[0]).tolist()
     text_bounds = (texts.bounds + texts_at[0]).tolist()
@@ -207,14 +215,18 @@ def encode_requests(
     row_pieces, row_names, row_request = [], [], []
     margin: list[np.ndarray] = []
     first_name = 0
-    for request, (request_names, _) in enumerate(requests):
+    for request, (request_names, text) in enumerate(requests):
         text_start, text_end = text_bounds[request], text_bounds[request + 1]
         spans = [
             (name_bounds[number], name_bounds[number + 1])
             for number in range(first_name, first_name + len(request_names))
         ]
         first_name += len(request_names)
-        sizes = [end - start for start, end in spans]
+        # Sentencepiece makes a boundary mark of mere spaces: there is nothing to find or to read.
+        sizes = [
+            end - start if name.strip() and text.strip() else 0
+            for name, (start, end) in zip(request_names, spans, strict=True)
+        ]
         for group, taken in _groups(sizes, text_end - text_start, special, layout, max_length):
             head = [(*prefix, -1, 0)]
             for number, name in enumerate(group):
@@ -295,6 +307,7 @@ def targets(encoded: Encoded, spans: Sequence[Sequence[Sequence[Span]]]) -> list
     """
     starts = np.where(encoded.subword >= 0, encoded.texts.starts[encoded.subword], 0)
     ends = np.where(encoded.subword >= 0, encoded.texts.ends[encoded.subword], 0)
+    solid = starts < ends
     rows = []
     for row, request in enumerate(encoded.request_index.tolist()):
         part = slice(encoded.bounds[row], encoded.bounds[row + 1])
@@ -302,8 +315,8 @@ def targets(encoded: Encoded, spans: Sequence[Sequence[Sequence[Span]]]) -> list
         marks = np.zeros((len(names), part.stop - part.start), dtype=np.float32)
         for number, name in enumerate(names.tolist()):
             for start, end in spans[request][name]:
-                marks[number] += (starts[part] < end) & (ends[part] > start)
-        rows.append(marks.clip(max=1))
+                marks[number, solid[part] & (starts[part] < end) & (ends[part] > start)] = 1
+        rows.append(marks)
     return rows
 
 

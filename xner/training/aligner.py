@@ -183,30 +183,8 @@ class AlignerTask:
             return {}
         decoding = AlignerConfig(model="in training", batch_tokens=self._batch_tokens)
         aligner = Aligner(decoding, (model, self._tokenizer, self._settings))
-        words = [segment(example.text) for example in self.dev]
-        matrices = aligner.align(
-            [(e.names, e.text, spans) for e, spans in zip(self.dev, words, strict=True)]
-        )
-        placed, refused = [], []
-        for example, spans, matrix in zip(self.dev, words, matrices, strict=True):
-            found = candidates(
-                matrix,
-                spans,
-                example.text,
-                threshold=decoding.threshold,
-                max_gap=decoding.max_gap,
-                max_candidates=1,
-            )
-            for best, gold in zip(found, example.spans, strict=True):
-                if gold:
-                    placed.append(bool(best) and (best[0].start, best[0].end) in gold)
-                else:
-                    refused.append(not best)
-        return {
-            "dev_exact": _share(placed + refused),
-            "dev_exact_present": _share(placed),
-            "dev_exact_absent": _share(refused),
-        }
+        shares = exact_shares(aligner, decoding, self.dev)
+        return {f"dev_{name}": share for name, share in shares.items()}
 
     def save(self, model: nn.Module, folder: Path) -> None:
         save_aligner(model, self._tokenizer, folder, self._settings)
@@ -282,6 +260,40 @@ def read_examples(path: str) -> list[Example]:
         for name in names
         for number, row in enumerate(folder.read_table(name, ALIGNMENT_EXAMPLES).to_pylist())
     ]
+
+
+def exact_shares(
+    aligner: Aligner, decoding: AlignerConfig, examples: Sequence[Example]
+) -> dict[str, float]:
+    """Shares of names whose best candidate is exactly right, as fractions.
+
+    ``exact``: of all names; ``exact_present``: of those that stand in the text; ``exact_absent``:
+    of those that do not, for which nothing must be found.
+    """
+    words = [segment(example.text) for example in examples]
+    matrices = aligner.align(
+        [(e.names, e.text, spans) for e, spans in zip(examples, words, strict=True)]
+    )
+    placed, refused = [], []
+    for example, spans, matrix in zip(examples, words, matrices, strict=True):
+        found = candidates(
+            matrix,
+            spans,
+            example.text,
+            threshold=decoding.threshold,
+            max_gap=decoding.max_gap,
+            max_candidates=1,
+        )
+        for best, gold in zip(found, example.spans, strict=True):
+            if gold:
+                placed.append(bool(best) and (best[0].start, best[0].end) in gold)
+            else:
+                refused.append(not best)
+    return {
+        "exact": _share(placed + refused),
+        "exact_present": _share(placed),
+        "exact_absent": _share(refused),
+    }
 
 
 def _example(row: dict[str, Any], where: str) -> Example:

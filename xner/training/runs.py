@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from pydantic import BaseModel
 
 from xner.config import OptimizationConfig
@@ -28,13 +27,7 @@ from xner.errors import ConfigError
 from xner.shards.ledger import Run
 from xner.shards.storage import Folder
 from xner.training.loop import Progress, State, Task, load_weights, log_progress
-from xner.training.places import (
-    checkpoint_name,
-    is_local,
-    local_copy,
-    train_in_process,
-    train_on_ray,
-)
+from xner.training.places import checkpoint_name, is_local, local_copy, train_in_process
 
 logger = logging.getLogger(__name__)
 
@@ -61,15 +54,16 @@ def content_of(paths: Sequence[str]) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
-        shards = Folder.at(path).names(".parquet")
-        for location in [f"{path}/{name}" for name in shards] or [path]:
-            try:
-                with fsspec.open(location, "rb") as file:
-                    while block := file.read(1 << 20):
-                        digest.update(block)
-            except (FileNotFoundError, IsADirectoryError) as error:
-                raise ConfigError(f"{path}: no such file, nor a folder of shards") from error
-            digest.update(b"\0")
+        parent, _, name = path.rstrip("/").rpartition("/")
+        folder, names = Folder.at(parent or "."), [name]
+        if folder.filesystem.isdir(folder.path(name)):
+            folder = folder / name
+            names = folder.names(".parquet")
+        if not names or not folder.exists(names[0]):
+            raise ConfigError(f"{path}: no such file, nor a folder of shards")
+        for name in names:
+            with folder.filesystem.open(folder.path(name), "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
@@ -116,6 +110,9 @@ def fit(
             f"output {model_folder}: holds {strangers[0]} but no {_SUMMARY}: not an output of this "
             "job; choose another folder"
         )
+    if not _has_checkpoint(run_folder):
+        # Nothing is lost, and whoever corrects a setting after a first error can go on.
+        _remove(run_folder)
     Run(run_folder, job, fingerprint).open()
     started = time.monotonic()
     task = make_task(run_folder)
@@ -123,11 +120,40 @@ def fit(
     if optimization.num_workers == 0:
         state = train_in_process(task, optimization, run_folder, report)
     else:
+        from xner.training.distributed import train_on_ray
+
         state = train_on_ray(task, optimization, run_folder)
     summary = _summary(state)
     _publish(task, state, summary, run_folder, model_folder)
     _remove(run_folder)
     return summary
+
+
+def state_of(output: str, optimization: OptimizationConfig) -> dict[str, str]:
+    """What a run to ``output`` would find and do, for ``--dry-run``."""
+    model_folder = Folder.at(output)
+    if model_folder.exists(_SUMMARY):
+        found = "trained already: nothing to do"
+    elif _has_checkpoint(Folder(f"{model_folder.location}.training")):
+        found = "a run was interrupted: go on after its last epoch"
+    else:
+        found = "train from the start"
+    workers = (
+        f"{optimization.num_workers} Ray Train workers of {optimization.cpus_per_worker} CPU, "
+    )
+    workers += f"{optimization.gpus_per_worker} GPU"
+    return {
+        "output": f"{model_folder}: {found}",
+        "runs on": workers if optimization.num_workers else "this process, without Ray",
+    }
+
+
+def as_rows(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's summary as the rows of a table."""
+    rows = {key: summary[key] for key in ("steps", "epochs", "best_epoch", "seconds")}
+    rows["sub-words/s"] = summary["tokens"] / max(summary["seconds"], 1e-9)
+    rows["loss"] = summary["history"][-1]["loss"]
+    return {**{key.replace("_", " "): value for key, value in rows.items()}, **summary["metrics"]}
 
 
 def _summary(state: State) -> dict[str, Any]:
@@ -140,7 +166,7 @@ def _summary(state: State) -> dict[str, Any]:
         "tokens": state.tokens,
         "metrics": {key: best[key] for key in best if key not in ("epoch", "step", "loss")},
         "history": state.epochs,
-        "curve": state.curve,
+        "curve": [list(point) for point in state.curve],
     }
 
 
@@ -180,6 +206,10 @@ def _scratch(run_folder: Folder) -> Iterator[Path]:
     else:
         with tempfile.TemporaryDirectory(prefix="xner-model-") as name:
             yield Path(name)
+
+
+def _has_checkpoint(folder: Folder) -> bool:
+    return bool(folder.filesystem.glob(folder.path("epoch-*")))
 
 
 def _remove(folder: Folder) -> None:

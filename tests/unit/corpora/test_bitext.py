@@ -90,8 +90,8 @@ def test_bitext_strips_one_carriage_return_and_a_byte_order_mark(tmp_path: Path)
 
 def test_bitext_does_not_depend_on_where_a_chunk_ends(tmp_path: Path) -> None:
     # Lines of every length, so that the reader's chunks of 1 MiB end within a line end, a letter.
-    source = [f"{number} ü" + "x" * (number % 97) for number in range(60_000)]
-    target = [f"{number} 汉" + "y" * (number % 89) for number in range(60_000)]
+    source = [f"{number} ü" + "x" * (number % 97) for number in range(40_000)]
+    target = [f"{number} 汉" + "y" * (number % 89) for number in range(40_000)]
     archive = _text(
         tmp_path, "\r\n".join(source).encode() + b"\r\n", "\n".join(target).encode() + b"\n"
     )
@@ -435,7 +435,7 @@ class _WithRanges(_Quiet):
 def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     handler = functools.partial(request.param, directory=str(tmp_path))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
@@ -451,6 +451,9 @@ def test_bitext_reads_a_zip_from_a_web_server(tmp_path: Path, web: str) -> None:
 def test_bitext_tells_a_missing_file_from_a_silent_server(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone.zip: there is no such file"):
         _read(_archive(tmp_path / "gone.zip"))
+    (tmp_path / "x.en").write_bytes(b"one\n")
+    with pytest.raises(DataError, match=r"gone.de: there is no such file"):
+        _read(_archive(tmp_path / "x.en", "text", tmp_path / "gone.de"))
     with pytest.raises(TransientError, match=r"127.0.0.1:9"):
         _read(_archive("http://127.0.0.1:9/de-en.txt.zip"))
 

@@ -1,0 +1,45 @@
+"""Train an entity aligner on examples of names and where they stand in a text.
+
+Writes a model folder, with the run's summary in training.json. After a crash the same command goes
+on after the last epoch that was finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xner.command_line import run_job
+from xner.config import PoolConfig, TrainAlignerConfig
+from xner.report.terminal import print_summary
+from xner.training.aligner import train_aligner
+from xner.training.runs import as_rows, state_of
+
+
+def main(config: TrainAlignerConfig) -> None:
+    """Train, or say that it is done."""
+    optimization = config.optimization
+    if optimization.num_workers > 0:
+        from xner.engine.distributed import connect
+
+        workers = PoolConfig(
+            min_size=optimization.num_workers,
+            max_size=optimization.num_workers,
+            num_cpus=optimization.cpus_per_worker,
+            num_gpus=optimization.gpus_per_worker,
+        )
+        connect(config.engine, [workers])
+    summary = train_aligner(config)
+    print_summary(f"train_aligner: {config.output}", as_rows(summary))
+
+
+def plan(config: TrainAlignerConfig) -> Mapping[str, str]:
+    """What would be done, for ``--dry-run``."""
+    return {
+        "starts from": config.encoder,
+        "reads": ", ".join(config.examples),
+        **state_of(config.output, config.optimization),
+    }
+
+
+if __name__ == "__main__":
+    run_job(TrainAlignerConfig, main, plan)

@@ -1,0 +1,45 @@
+"""Train a tagger: the teacher on labelled text, a student on pseudo-labelled shards.
+
+Writes a Hugging Face folder, with the run's summary in training.json. After a crash the same
+command goes on after the last epoch that was finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xner.command_line import run_job
+from xner.config import PoolConfig, TrainTaggerConfig
+from xner.report.terminal import print_summary
+from xner.training.runs import as_rows, state_of
+from xner.training.tagger import train_tagger
+
+
+def main(config: TrainTaggerConfig) -> None:
+    """Train, or say that it is done."""
+    optimization = config.optimization
+    if optimization.num_workers > 0:
+        from xner.engine.distributed import connect
+
+        workers = PoolConfig(
+            min_size=optimization.num_workers,
+            max_size=optimization.num_workers,
+            num_cpus=optimization.cpus_per_worker,
+            num_gpus=optimization.gpus_per_worker,
+        )
+        connect(config.engine, [workers])
+    summary = train_tagger(config)
+    print_summary(f"train_tagger: {config.output}", as_rows(summary))
+
+
+def plan(config: TrainTaggerConfig) -> Mapping[str, str]:
+    """What would be done, for ``--dry-run``."""
+    return {
+        "starts from": config.encoder,
+        "reads": ", ".join(source.path for source in config.data),
+        **state_of(config.output, config.optimization),
+    }
+
+
+if __name__ == "__main__":
+    run_job(TrainTaggerConfig, main, plan)

@@ -1,0 +1,82 @@
+"""Small models and pairs that the tests of the jobs share; everything is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from xner.config import PrepareConfig, ProjectConfig
+from xner.corpora import miniature
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders `teacher`, `packed` and `single` of random weights: what they find is wrong."""
+    import torch
+
+    from xner.models.aligner import AlignerSettings, new_network, save_aligner
+    from xner.models.tagger import new_model, save_tagger
+    from xner.models.tiny import new_encoder_folder
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models")
+    texts = [t for s in miniature.sentences("train", 300) for t in s.texts.values()]
+    encoder = new_encoder_folder(texts, folder / "encoder", seed=0)
+    model, tokenizer = new_model(encoder, miniature.LABELS)
+    save_tagger(model, tokenizer, folder / "teacher")
+    for layout in ("packed", "single"):
+        network, tokenizer = new_network(encoder, layout)
+        (folder / layout).mkdir(exist_ok=True)
+        save_aligner(network, tokenizer, folder / layout, AlignerSettings(layout=layout))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pairs shards of two language pairs: sixteen shards of about fifty pairs."""
+    from xner.engine.recipes import Preparation
+
+    folder = tmp_path_factory.mktemp("corpus")
+    miniature.write_moses(folder / "opus", 200, target_langs=["de", "zh"])
+    config = PrepareConfig.model_validate(
+        {
+            "target_langs": ["de", "zh"],
+            "opus": {"root": str(folder / "opus"), "corpora": list(miniature.CORPORA)},
+            "shard_pairs": 50,
+            "output": str(folder / "pairs"),
+            "engine": {"kind": "inline"},
+        }
+    )
+    preparation = Preparation.plan(config)
+    preparation.run.open()
+    preparation.run_pending(lambda count: None)
+    return folder / "pairs"
+
+
+@pytest.fixture
+def project_config(models: Path, pairs: Path) -> Callable[..., ProjectConfig]:
+    """The main job on these models, output first; thresholds so low that random scores pass."""
+
+    def config(output: Path, **settings: object) -> ProjectConfig:
+        values: dict[str, object] = {
+            "pairs": str(pairs),
+            "output": str(output),
+            "teacher": {
+                "model": str(models / "teacher"),
+                "precision": "fp32",
+                "pool": {"num_cpus": 0.5},
+            },
+            "aligner": {
+                "model": str(models / "packed"),
+                "precision": "fp32",
+                "threshold": 0.004,
+                "pool": {"num_cpus": 0.5},
+            },
+            "quality": {"min_teacher_score": 0.1, "min_alignment_score": 0.0, "max_unplaced": 2},
+            "engine": {"kind": "inline"},
+        }
+        return ProjectConfig.model_validate({**values, **settings})
+
+    return config

@@ -1,0 +1,241 @@
+"""The main job on real files, real Ray and real kills, with models that are small and untrained."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import tomli_w
+
+from xner.config import ProjectConfig
+from xner.engine.recipes import Projection
+from xner.errors import ConfigError
+from xner.shards import schema
+from xner.shards.ledger import statistics_of
+from xner.shards.storage import Folder
+
+Made = Callable[..., ProjectConfig]
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def run_inline(config: ProjectConfig) -> list[str]:
+    """Run what is pending; the names of the shards that were computed."""
+    projection = Projection.plan(config)
+    projection.run.open()
+    return [result.name for result in projection.run_pending()]
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.parquet")}
+
+
+def rows(folder: Path) -> pa.Table:
+    where = Folder.at(str(folder))
+    return pa.concat_tables(
+        [where.read_table(name, schema.PSEUDO) for name in where.names(".parquet")]
+    )
+
+
+def test_project_corpus_conserves_rows_and_counts_them(
+    project_config: Made, pairs: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    run_inline(project_config(output))
+    given, made = Folder.at(str(pairs)), Folder.at(str(output))
+    assert made.names(".parquet") == given.names(".parquet") != []
+    for name in given.names(".parquet"):
+        before, after = given.read_table(name, schema.PAIRS), made.read_table(name, schema.PSEUDO)
+        assert after.select(schema.PAIRS.names).equals(before)
+        statistics = statistics_of(made, name)
+        assert statistics.rows == before.num_rows == sum(statistics.status.values())
+    table = rows(output).to_pylist()
+    assert {row["status"] for row in table} == {"ok", "filtered"}
+    for row in table:
+        assert (row["status"] == "ok") == (row["reason"] is None)
+        assert [row["target"].find(token) >= 0 for token in row["tokens"]]
+        assert len(row["tokens"]) == len(row["ner_tags"])
+        for mention in row["mentions"]:
+            # A projected label is explained by a source mention of the same type.
+            source = row["source_mentions"][mention["source_index"]]
+            assert (source["label"], source["score"]) == (mention["label"], mention["score"])
+    assert sum(len(row["mentions"]) for row in table) > 100
+
+
+def test_project_corpus_shards_open_in_the_field_s_own_form(
+    project_config: Made, tmp_path: Path
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    run_inline(project_config(tmp_path / "out"))
+    files = sorted(map(str, (tmp_path / "out").rglob("*.parquet")))
+    loaded = datasets.Dataset.from_parquet(files, cache_dir=str(tmp_path / "cache"))
+    names = loaded.features["ner_tags"].feature.names
+    assert names[:3] == ["O", "B-PER", "I-PER"]
+
+
+def test_project_corpus_engines_give_the_same_shards(
+    project_config: Made, tmp_path: Path, local_ray: None
+) -> None:
+    run_inline(project_config(tmp_path / "inline"))
+    run_inline(project_config(tmp_path / "ray", engine={"kind": "ray"}))
+    first, second = rows(tmp_path / "inline"), rows(tmp_path / "ray")
+    assert first.equals(second)
+
+
+@pytest.mark.parametrize("layout", ["packed", "single"])
+def test_project_corpus_batch_size_changes_no_mention(
+    project_config: Made, models: Path, pairs: Path, tmp_path: Path, layout: str
+) -> None:
+    spans = []
+    for batch_tokens in (1, 64 * 64):
+        output = tmp_path / str(batch_tokens)
+        config = project_config(output)
+        teacher = config.teacher.model_copy(update={"batch_tokens": batch_tokens})
+        aligner = config.aligner.model_copy(
+            update={"batch_tokens": batch_tokens, "model": str(models / layout)}
+        )
+        one = Folder.at(str(pairs)).names(".parquet")[0]
+        few = tmp_path / f"pairs-{batch_tokens}"
+        few.mkdir()
+        (few / "0.parquet").write_bytes((pairs / one).read_bytes())
+        run_inline(
+            config.model_copy(update={"teacher": teacher, "aligner": aligner, "pairs": str(few)})
+        )
+        spans.append(
+            [
+                [(m["start"], m["end"], m["label"]) for m in row["mentions"]]
+                for row in rows(output).to_pylist()
+            ]
+        )
+    assert spans[0] == spans[1]
+    assert any(spans[0])
+
+
+def test_project_corpus_goes_on_where_it_was(project_config: Made, tmp_path: Path) -> None:
+    config = project_config(tmp_path / "out")
+    names = run_inline(config)
+    before = shards(tmp_path / "out")
+    for name in names[1:4]:
+        (tmp_path / "out" / name).unlink()
+    assert run_inline(config) == names[1:4]
+    assert shards(tmp_path / "out") == before
+    assert run_inline(config) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quality": {"max_unplaced": 1}}, "quality.max_unplaced: there 2, now 1"),
+        ({"aligner": {"model": "SINGLE"}}, "aligner.content: there"),
+        ({"quality": {"labels": ["DRUG"]}}, "quality.labels: DRUG unknown to the teacher"),
+        ({"aligner": {"model": "TEACHER"}}, "no aligner.json, so this is not an aligner"),
+        ({"teacher": {"model": "/nowhere"}}, "/nowhere: no such folder"),
+        ({"teacher": {"model": "EMPTY"}}, "no config.json"),
+        ({"pairs": "EMPTY"}, "no shards"),
+    ],
+)
+def test_project_corpus_refuses_what_cannot_be(
+    project_config: Made,
+    models: Path,
+    tmp_path: Path,
+    settings: dict[str, dict[str, object]],
+    message: str,
+) -> None:
+    places = {
+        "SINGLE": models / "single",
+        "TEACHER": models / "teacher",
+        "EMPTY": tmp_path / "empty",
+    }
+    places["EMPTY"].mkdir()
+
+    def placed(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: placed(each) for key, each in value.items()}
+        return str(places.get(str(value), value)) if isinstance(value, str) else value
+
+    run_inline(project_config(tmp_path / "out"))
+    with pytest.raises(ConfigError) as refusal:
+        run_inline(project_config(tmp_path / "out", **{k: placed(v) for k, v in settings.items()}))
+    assert message in str(refusal.value)
+
+
+def test_project_corpus_reports_broken_and_empty_shards(
+    project_config: Made, pairs: Path, tmp_path: Path
+) -> None:
+    some = tmp_path / "pairs"
+    some.mkdir()
+    good = Folder.at(str(pairs)).names(".parquet")[0]
+    (some / "good.parquet").write_bytes((pairs / good).read_bytes())
+    (some / "torn.parquet").write_bytes((pairs / good).read_bytes()[:-30])
+    Folder.at(str(some)).publish_table("empty.parquet", schema.PAIRS.empty_table())
+    recipe = write_recipe(project_config(tmp_path / "out", pairs=str(some)), tmp_path)
+    done = subprocess.run(
+        [sys.executable, "jobs/project_corpus.py", recipe],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "error: 1 shards could not be read" in done.stderr and "torn.parquet" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(shards(tmp_path / "out")) == ["empty.parquet", "good.parquet"]
+
+
+def write_recipe(config: ProjectConfig, folder: Path) -> str:
+    path = folder / f"{Path(config.output).name}.toml"
+    path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+    return str(path)
+
+
+def start(recipe: str, log: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "jobs/project_corpus.py", recipe],
+        cwd=PROJECT,
+        stdout=log.open("ab"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_project_corpus_survives_kill_9_of_the_driver(project_config: Made, tmp_path: Path) -> None:
+    engine = {"kind": "ray", "num_cpus": 2}
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    log = tmp_path / "log"
+    recipe = write_recipe(project_config(calm, engine=engine), tmp_path)
+    assert start(recipe, log).wait() == 0, log.read_text()
+
+    recipe = write_recipe(project_config(killed, engine=engine), tmp_path)
+    moment = random.Random(time.time_ns())
+    committed: dict[str, int] = {}
+    for attempt in range(3):
+        job = start(recipe, log)
+        goal = len(committed) + moment.randint(attempt > 0, 3)
+        while len(found := list(killed.rglob("*.parquet"))) < goal and job.poll() is None:
+            time.sleep(0.02)
+        time.sleep(moment.random() * 0.3)
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+        # Committed shards stay as they are, to the last moment of the dead run's workers.
+        time.sleep(2)
+        found = list(killed.rglob("*.parquet"))
+        for path in found:
+            name = str(path)
+            written = path.stat().st_mtime_ns
+            assert committed.setdefault(name, written) == written, f"{name} was computed twice"
+    assert len(committed) < len(shards(calm)), "the kills came too late to show anything"
+    assert start(recipe, log).wait() == 0, log.read_text()
+
+    assert shards(killed) == shards(calm)
+    for name, written in committed.items():
+        assert os.stat(name).st_mtime_ns == written, f"{name} was computed twice"
+    assert [path for path in killed.rglob("_tmp*")] == []

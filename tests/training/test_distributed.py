@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from xner.config import OptimizationConfig
+from xner.errors import DataError
+from xner.shards.storage import Folder
+from xner.training import distributed
+from xner.training.loop import DivergedError, train
+from xner.training.runs import fit
+from xner.training.tagger import train_tagger
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
+
+TWO_WORKERS = OptimizationConfig(
+    epochs=3,
+    batch_tokens=64,
+    learning_rate=0.02,
+    precision="fp32",
+    num_workers=2,
+    cpus_per_worker=0.5,
+)
+
+
+@pytest.fixture(autouse=True)
+def _workers_know_the_toys(linear_task: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ray's workers cannot import what conftest.py defines: send it along."""
+    import ray.cloudpickle
+
+    # An actor less to start, for every run.
+    monkeypatch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    module = sys.modules[linear_task.__module__]
+    ray.cloudpickle.register_pickle_by_value(module)
+    yield
+    ray.cloudpickle.unregister_pickle_by_value(module)
+
+
+def test_distributed_two_workers_take_the_steps_of_one(tagger_recipe: Any, tmp_path: Path) -> None:
+    """The same batches, the same gradients: the curves differ by rounding only."""
+    common = {"epochs": 2, "learning_rate": 5e-4}
+    alone = train_tagger(tagger_recipe(output=str(tmp_path / "alone"), optimization=common))
+    two = {**common, "num_workers": 2, "cpus_per_worker": 0.5}
+    together = train_tagger(tagger_recipe(output=str(tmp_path / "together"), optimization=two))
+    assert together["steps"] == alone["steps"] > 20
+    assert [loss for _, loss in together["curve"]] == pytest.approx(
+        [loss for _, loss in alone["curve"]], rel=2e-3, abs=1e-4
+    )
+    assert together["metrics"]["dev_f1"] == pytest.approx(alone["metrics"]["dev_f1"], abs=0.02)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "together"]
+
+
+def test_distributed_run_that_died_goes_on_to_the_same_weights(
+    linear_task: Any, desk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = train(linear_task(), TWO_WORKERS, desk(tmp_path))
+    monkeypatch.setattr(distributed, "_MAX_FAILURES", 0)
+    output = tmp_path / "model"
+
+    def run(task: Any) -> Any:
+        return fit(lambda folder: task, TWO_WORKERS, output=str(output), job="test", fingerprint={})
+
+    with pytest.raises(DataError, match="the second evaluation fails"):
+        run(linear_task(fails_at_evaluation=2))
+    assert not output.exists()
+    # The task of the second start counts its evaluations anew, so it would fail if it began at 1.
+    summary = run(linear_task(fails_at_evaluation=3))
+    assert [loss for _, loss in summary["curve"]] == pytest.approx(
+        [loss for _, loss in expected.curve], rel=1e-3, abs=1e-3
+    )
+    weights = torch.load(output / "model.pt", weights_only=True)
+    model = linear_task().make_model()
+    model.load_state_dict(weights)
+    assert linear_task().evaluate(model)["closeness"] == pytest.approx(
+        expected.epochs[-1]["closeness"], rel=1e-2
+    )
+    assert not (tmp_path / "model.training").exists()
+
+
+def test_distributed_loss_that_is_no_number_is_not_tried_again(
+    linear_task: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(DivergedError, match="nan at step"):
+        distributed.train_on_ray(
+            linear_task(poisoned=3), TWO_WORKERS, Folder.at(str(tmp_path / "run"))
+        )

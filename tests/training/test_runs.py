@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+import torch
+
+from xner.config import OptimizationConfig, TrainAlignerConfig
+from xner.errors import ConfigError
+from xner.shards.storage import Folder
+from xner.training import places
+from xner.training.runs import content_of, fingerprint, fit, is_held_out, state_of
+
+FAST = OptimizationConfig(epochs=4, batch_tokens=64, learning_rate=0.02, num_workers=0)
+
+
+def run(task: Any, output: Any, optimization: Any = FAST, settings: str = "mine") -> Any:
+    return fit(
+        lambda folder: task,
+        optimization,
+        output=str(output),
+        job="test",
+        fingerprint={"settings": settings},
+    )
+
+
+def test_runs_publish_a_whole_folder_and_nothing_else(linear_task: Any, tmp_path: Path) -> None:
+    summary = run(linear_task(), tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    names = sorted(path.name for path in (tmp_path / "model").iterdir())
+    assert names == ["model.pt", "run.json", "training.json"]
+    assert summary["epochs"] == 4
+    assert summary["metrics"] == {"closeness": summary["history"][-1]["closeness"]}
+
+
+def test_runs_publish_to_another_file_system(linear_task: Any) -> None:
+    summary = run(linear_task(), "memory://bucket/models/linear")
+    store = fsspec.filesystem("memory")
+    names = sorted(path.rsplit("/", 1)[-1] for path in store.find("/bucket/models"))
+    assert names == ["model.pt", "run.json", "training.json"]
+    assert json.loads(store.cat("/bucket/models/linear/training.json"))["steps"] == summary["steps"]
+    assert run(linear_task(), "memory://bucket/models/linear")["steps"] == summary["steps"]
+
+
+def test_runs_have_nothing_to_do_where_the_model_stands(linear_task: Any, tmp_path: Path) -> None:
+    first = run(linear_task(), tmp_path / "model")
+
+    def unwanted(folder: Folder) -> Any:
+        raise AssertionError("no task is needed")
+
+    again = fit(
+        unwanted,
+        FAST,
+        output=str(tmp_path / "model"),
+        job="test",
+        fingerprint={"settings": "mine"},
+    )
+    assert again == first
+    assert "nothing to do" in state_of(str(tmp_path / "model"), FAST)["output"]
+
+
+def test_runs_refuse_the_model_of_another_run(linear_task: Any, tmp_path: Path) -> None:
+    run(linear_task(), tmp_path / "model")
+    with pytest.raises(ConfigError, match='settings: there "mine", now "yours"'):
+        run(linear_task(), tmp_path / "model", settings="yours")
+
+
+def test_runs_refuse_a_folder_with_something_else(linear_task: Any, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("do not overwrite")
+    with pytest.raises(ConfigError, match=r"holds thesis\.tex"):
+        run(linear_task(), tmp_path)
+
+
+class Killed(BaseException):
+    """As abrupt as an exception can be."""
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, epoch: int, committed: bool) -> None:
+    commit = places.InProcess.commit
+
+    def dying(self: Any, folder: Any, state: Any) -> None:
+        if state.epoch == epoch and not committed:
+            raise Killed
+        commit(self, folder, state)
+        if state.epoch == epoch:
+            raise Killed
+
+    monkeypatch.setattr(places.InProcess, "commit", dying)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_runs_that_were_killed_end_as_undisturbed_ones(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    task = linear_task(dropout=0.2)
+    expected = run(task, tmp_path / "undisturbed")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after(patch, 2, committed)
+        run(task, tmp_path / "killed")
+    assert not (tmp_path / "killed").exists()
+    assert "go on" in state_of(str(tmp_path / "killed"), FAST)["output"]
+    summary = run(task, tmp_path / "killed")
+    assert summary["curve"] == expected["curve"]
+    there, here = (
+        torch.load(tmp_path / name / "model.pt", weights_only=True)
+        for name in ("undisturbed", "killed")
+    )
+    assert all(torch.equal(there[name], here[name]) for name in there)
+
+
+def test_runs_refuse_to_go_on_under_other_settings(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after(patch, 1, committed=True)
+        run(linear_task(), tmp_path / "model")
+    with pytest.raises(ConfigError, match="belongs to another run"):
+        run(linear_task(), tmp_path / "model", settings="yours")
+
+
+def test_runs_that_failed_before_the_first_epoch_bind_nobody(
+    linear_task: Any, tmp_path: Path
+) -> None:
+    def broken(folder: Folder) -> Any:
+        folder.publish("encoder", b"half")
+        raise ConfigError("a typing error in the recipe")
+
+    with pytest.raises(ConfigError, match="typing error"):
+        fit(broken, FAST, output=str(tmp_path / "m"), job="test", fingerprint={"settings": "bad"})
+    assert run(linear_task(), tmp_path / "m", settings="good")["epochs"] == 4
+
+
+def test_runs_keep_the_last_and_the_best_checkpoint(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.1, 0.9, 0.3, 0.2])
+    monkeypatch.setattr(linear_task, "evaluate", lambda self, model: {"closeness": next(scores)})
+    seen: list[list[str]] = []
+    commit = places.InProcess.commit
+
+    def looking(self: Any, folder: Any, state: Any) -> None:
+        commit(self, folder, state)
+        there = (tmp_path / "model.training").glob("epoch-*")
+        seen.append(sorted(path.name for path in there))
+
+    monkeypatch.setattr(places.InProcess, "commit", looking)
+    summary = run(linear_task(), tmp_path / "model")
+    assert seen == [
+        ["epoch-0001"],
+        ["epoch-0002"],
+        ["epoch-0002", "epoch-0003"],
+        ["epoch-0002", "epoch-0004"],
+    ]
+    assert summary["best_epoch"] == 2
+    assert summary["metrics"] == {"closeness": 0.9}
+
+
+def test_runs_without_held_out_examples_take_the_last_epoch(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear_task, "evaluate", lambda self, model: {})
+    summary = run(linear_task(), tmp_path / "model")
+    assert (summary["best_epoch"], summary["metrics"]) == (4, {})
+
+
+def test_runs_fingerprint_leaves_out_where_and_how_fast() -> None:
+    base = TrainAlignerConfig(examples=["a"], output="x")
+    elsewhere = base.model_copy(
+        update={"output": "y", "optimization": OptimizationConfig(num_workers=8)}
+    )
+    other = base.model_copy(update={"optimization": OptimizationConfig(seed=1)})
+    assert fingerprint(base, {}) == fingerprint(elsewhere, {})
+    assert fingerprint(base, {}) != fingerprint(other, {})
+    assert fingerprint(base, {"data": "1"}) != fingerprint(base, {"data": "2"})
+
+
+def test_runs_content_is_that_of_files_and_shards(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("a O\n")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "0.parquet").write_bytes(b"rows")
+    paths = [str(tmp_path / "a.conll"), str(tmp_path / "shards")]
+    before = content_of(paths)
+    (tmp_path / "shards" / "notes.txt").write_text("not read")
+    assert content_of(paths) == before
+    (tmp_path / "shards" / "0.parquet").write_bytes(b"other rows")
+    assert content_of(paths) != before
+    with pytest.raises(ConfigError, match="nowhere"):
+        content_of([str(tmp_path / "nowhere")])
+
+
+def test_runs_hold_out_about_the_share_that_was_asked_for() -> None:
+    held_out = [is_held_out(f"sentence {number}", 0.2) for number in range(5000)]
+    assert 0.17 < sum(held_out) / 5000 < 0.23
+    assert not any(is_held_out(f"sentence {number}", 0.0) for number in range(100))
+    assert all(is_held_out(f"sentence {number}", 1.0) for number in range(100))

@@ -1,0 +1,183 @@
+"""Training in the workers of a Ray Train group.
+
+Ray starts the workers, replaces lost ones, averages their gradients and keeps their checkpoints; a
+run with the same folder goes on from the last of these.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import ray
+import ray.train
+import torch
+from ray.train import (
+    CheckpointConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+)
+from ray.train.torch import TorchTrainer, get_device, prepare_model
+from torch import Tensor, nn
+
+from xner.config import OptimizationConfig
+from xner.errors import XnerError
+from xner.models.encoder import pick_precision
+from xner.shards.storage import Folder
+from xner.training.loop import DivergedError, State, Task, train
+from xner.training.places import checkpoint_name, is_local
+
+logger = logging.getLogger(__name__)
+
+# Lost workers (memory, hardware) are replaced this often; preempted nodes are not counted.
+_MAX_FAILURES = 3
+
+
+class RayWorker:
+    """One worker of a Ray Train group."""
+
+    def __init__(self) -> None:
+        context = ray.train.get_context()
+        self.rank = context.get_world_rank()
+        self.num_workers = context.get_world_size()
+        self.device = get_device()
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        return prepare_model(model, parallel_strategy="ddp")
+
+    def total(self, values: Tensor) -> Tensor:
+        if self.num_workers > 1:
+            torch.distributed.all_reduce(values)
+        return values
+
+    @contextmanager
+    def last_checkpoint(self) -> Iterator[Path | None]:
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            yield None
+            return
+        with checkpoint.as_directory() as name:
+            yield Path(name)
+
+    def commit(self, folder: Path | None, state: State) -> None:
+        # Ray keeps the last checkpoint and the one with the highest score: the best's epoch number.
+        score = state.epoch if state.best_epoch == state.epoch else -1
+        ray.train.report(
+            {"epoch": state.epoch, "score": score},
+            checkpoint=None if folder is None else ray.train.Checkpoint.from_directory(folder),
+            checkpoint_dir_name=checkpoint_name(state.epoch),
+        )
+
+
+class _Trainer(TorchTrainer):
+    """Without the actor that removes placement groups after a controller died.
+
+    It asks Ray's dashboard every second, and complains every second where there is none; the groups
+    go with the driver at the latest.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        return [
+            callback
+            for callback in super()._create_default_callbacks()
+            if type(callback).__name__ != "PlacementGroupCleanerCallback"
+        ]
+
+
+def train_on_ray(task: Task, optimization: OptimizationConfig, folder: Folder) -> State:
+    """Run the loop in a group of Ray Train workers of the Ray that this process is connected to.
+
+    Examples are read and encoded once, by the caller, and reach the workers through Ray's object
+    store. Progress goes to the log of the first worker.
+
+    Raises:
+        XnerError: as a worker raised it; or, for any other failure of a worker, with its text.
+    """
+    parent, _, name = folder.location.rpartition("/")
+    resources = {"CPU": optimization.cpus_per_worker}
+    if optimization.gpus_per_worker:
+        resources["GPU"] = optimization.gpus_per_worker
+    _tell_what_is_missing(resources, optimization.num_workers)
+    trainer = _Trainer(
+        _work,
+        train_loop_config={
+            "task": ray.put(task),
+            "optimization": optimization,
+            "log_level": logging.getLogger("xner").getEffectiveLevel(),
+        },
+        scaling_config=ScalingConfig(
+            num_workers=optimization.num_workers,
+            use_gpu=optimization.gpus_per_worker > 0,
+            resources_per_worker=resources,
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=parent if is_local(folder) else folder.path("").rsplit("/", 2)[0],
+            storage_filesystem=None if is_local(folder) else _as_arrow(folder),
+            logging_config=LoggingConfig(log_level="WARNING"),
+            failure_config=FailureConfig(max_failures=_MAX_FAILURES),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=1, checkpoint_score_attribute="score", checkpoint_score_order="max"
+            ),
+        ),
+    )
+    try:
+        outcome = trainer.fit().return_value
+    except TrainingFailedError as error:
+        raise _cause(error) from error
+    if isinstance(outcome, XnerError):
+        raise outcome
+    return outcome
+
+
+def _tell_what_is_missing(resources: dict[str, float], num_workers: int) -> None:
+    """Ray waits for resources in silence: right where a cluster grows, puzzling elsewhere."""
+    there = ray.cluster_resources()
+    for name, amount in resources.items():
+        if there.get(name, 0) < amount * num_workers:
+            logger.warning(
+                "%d workers need %g %s, the cluster has %g now: waiting for more",
+                num_workers,
+                amount * num_workers,
+                name,
+                there.get(name, 0),
+            )
+
+
+def _as_arrow(folder: Folder) -> pyarrow.fs.FileSystem:
+    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(folder.filesystem))
+
+
+def _work(settings: dict[str, Any]) -> State | XnerError:
+    """What each Ray Train worker does."""
+    optimization: OptimizationConfig = settings["optimization"]
+    # Ray's handlers carry our lines to the driver; of other people's, those that matter.
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("xner").setLevel(settings["log_level"])
+    torch.set_num_threads(max(1, int(optimization.cpus_per_worker)))
+    place = RayWorker()
+    precision = pick_precision(optimization.precision, place.device)
+    try:
+        return train(ray.get(settings["task"]), optimization, place, precision=precision)
+    except DivergedError as error:
+        # All workers are here; an exception would make Ray repeat the epoch to the same end.
+        return error
+
+
+def _cause(error: Exception) -> XnerError:
+    """The error of our own that stopped a worker, or one that carries the foreign one's text."""
+    failures = getattr(error, "worker_failures", {})
+    for failure in failures.values():
+        seen: BaseException | None = failure
+        while seen is not None:
+            if isinstance(seen, XnerError):
+                return seen
+            seen = getattr(seen, "_base_exc", None) or seen.__cause__
+    return XnerError(f"training failed: {error}")
