@@ -300,7 +300,8 @@ class TrainAlignerConfig(Record):
     )
     examples: list[str] = Field(min_length=1, description="Folders or files of alignment examples.")
     negatives: Share = Field(
-        0.25, description="Share of names added that do not occur in the sentence."
+        0.25,
+        description="Chance, for each name of a sentence, that one is added that is not in it.",
     )
     max_length: Count = Field(256, description="Longest window in sub-words.")
     optimization: OptimizationConfig = OptimizationConfig()
@@ -336,8 +337,10 @@ class QuickstartConfig(Record):
     pairs: Count = Field(
         1500, description="Sentence pairs of each archive: two corpora in four languages."
     )
-    teacher_sentences: Count = Field(4000, description="Labelled English sentences.")
-    aligner_examples: Count = Field(3000, description="Alignment examples of each language.")
+    teacher_sentences: Count = Field(8000, description="Labelled English sentences.")
+    aligner_examples: Count = Field(
+        6000, description="Alignment examples of each language; twice as many of Chinese."
+    )
     test_sentences: Count = Field(500, description="Sentences that everything is scored on.")
     seed: int = 0
     output: str = Field("runs/quickstart", description="Folder for all that the run makes.")

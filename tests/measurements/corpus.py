@@ -16,6 +16,7 @@ job on the large one: there the object store, which all processes share, is left
 
 from __future__ import annotations
 
+import random
 import re
 import statistics
 import subprocess
@@ -88,7 +89,7 @@ def main(data: str) -> None:
     show_corpora(corpora, found, speed)
     show_memory(memory)
     large = [each for each in memory["tasks"] if each["archive"] == "large"]
-    data_out = {
+    summary = {
         "corpora": corpora,
         **speed,
         "peak_rss_bytes": max(each["peak_rss_bytes"] for each in large),
@@ -99,7 +100,7 @@ def main(data: str) -> None:
         [
             {
                 "figure": "pairs/s and core, all archives",
-                "found": data_out["pairs_per_second_per_core"],
+                "found": summary["pairs_per_second_per_core"],
                 "bar": f"at least {MIN_PAIRS_PER_SECOND:,}",
             },
             {
@@ -109,12 +110,12 @@ def main(data: str) -> None:
             },
             {
                 "figure": "peak of a task, MiB",
-                "found": data_out["peak_rss_bytes"] // 2**20,
+                "found": summary["peak_rss_bytes"] // 2**20,
                 "bar": f"below {MAX_PEAK_RSS_BYTES // 2**20:,}",
             },
         ],
     )
-    write_summary(Folder.at(str(PROJECT / "runs" / "measure-corpus")), data_out)
+    write_summary(Folder.at(str(PROJECT / "runs" / "measure-corpus")), summary)
 
 
 # What became of the pairs
@@ -290,14 +291,17 @@ def write_archive(path: Path, base: Sequence[Archive], num_bytes: int) -> int:
         for block in read_bitext(archive):
             sides[0].extend(block.source)
             sides[1].extend(block.target)
-    num_lines = len(sides[0])
+    # In any order, so that every part of the archive is like the whole.
+    order = random.Random(0).sample(range(len(sides[0])), len(sides[0]))
+    num_lines = len(order)
     # A pair of the archive: two real ones, a space and a line end on each side.
     bytes_per_pair = 4 + 2 * len("".join(sides[0] + sides[1]).encode()) / num_lines
     num_pairs = round(1.01 * num_bytes / bytes_per_pair)
     path.parent.mkdir(parents=True)
     langs = base[0].source_lang, base[0].target_lang
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as members:
-        for lang, lines in zip(langs, sides, strict=True):
+        for lang, side in zip(langs, sides, strict=True):
+            lines = [side[index] for index in order]
             with members.open(f"made.{'-'.join(sorted(langs))}.{lang}", "w") as member:
                 for text in doubled(lines, num_pairs):
                     member.write(text.encode())
@@ -349,7 +353,6 @@ def show_memory(memory: Mapping[str, Any]) -> None:
     """Print the peaks of the tasks and of the job."""
     rows = [
         {
-            "where": "alone",
             "unpacked MB": each["unpacked_bytes"] // 10**6,
             "pairs": each["read"],
             "sampling.pairs": each["sampling_pairs"],
@@ -358,7 +361,7 @@ def show_memory(memory: Mapping[str, Any]) -> None:
         }
         for each in memory["tasks"]
     ]
-    print_summary("memory", rows)
+    print_summary("a task alone in a process", rows)
     print_summary("the large archive through Ray on two CPUs", memory["job"])
 
 

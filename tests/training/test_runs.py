@@ -133,6 +133,43 @@ def test_runs_that_failed_before_the_first_epoch_bind_nobody(
     assert run(linear_task(), tmp_path / "m", settings="good")["epochs"] == 4
 
 
+def test_runs_leave_a_folder_alone_that_only_has_their_name(
+    linear_task: Any, tmp_path: Path
+) -> None:
+    mine = tmp_path / "model.training" / "notes.txt"
+    mine.parent.mkdir()
+    mine.write_text("do not remove")
+    with pytest.raises(ConfigError):
+        fit(
+            lambda folder: (_ for _ in ()).throw(ConfigError("no data")),
+            FAST,
+            output=str(tmp_path / "model"),
+            job="test",
+            fingerprint={},
+        )
+    assert mine.read_text() == "do not remove"
+
+
+def test_runs_finish_an_upload_that_was_cut_off(
+    linear_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = "memory://bucket/cut/linear"
+    store = fsspec.filesystem("memory")
+    put = type(store).put_file
+
+    def cut_off(self: Any, source: str, target: str, **options: Any) -> None:
+        if target.endswith("training.json"):
+            raise Killed
+        put(self, source, target, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(type(store), "put_file", cut_off)
+        run(linear_task(), output)
+    assert store.exists("/bucket/cut/linear/model.pt")
+    run(linear_task(), output)
+    assert store.exists("/bucket/cut/linear/training.json")
+
+
 def test_runs_keep_the_last_and_the_best_checkpoint(
     linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from posixpath import basename
 from typing import Literal
 
@@ -270,8 +271,14 @@ def _version(
         )
     newest = max(versions, key=_natural)
     if default is not None:
-        logger.info("%s: %s has version %s, not the usual %s", root, name, newest, default)
+        _tell_version(root, name, newest, default)
     return newest
+
+
+@cache
+def _tell_version(root: str, name: str, version: str, default: str) -> None:
+    """Say once, and not for every language, that another version than the usual one is read."""
+    logger.info("%s: %s has version %s, not the usual %s", root, name, version, default)
 
 
 def _natural(version: str) -> list[tuple[int, str]]:

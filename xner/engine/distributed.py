@@ -16,6 +16,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -77,7 +78,7 @@ def connect(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": True}
+    options: dict[str, Any] = {"logging_level": _logging_level(), "log_to_driver": True}
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
         try:
@@ -93,6 +94,20 @@ def connect(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
         _node_ip_address="127.0.0.1",
         **options,
     )
+
+
+def _logging_level() -> int:
+    """Ray's level for the driver's console; its log files keep everything.
+
+    At our own default level only its errors: what Ray Data says of each dataset's start and end,
+    and of an exception that is on its way to us, would drown our lines.
+    """
+    if logging.getLogger("xner").isEnabledFor(logging.DEBUG):
+        return logging.INFO
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)
+    return logging.ERROR
 
 
 class RayEngine:
@@ -112,7 +127,9 @@ class RayEngine:
         if not names:
             return
         with DataContext.current(_data_context(block_bytes=None)):
-            dataset = _read(names, lambda name: [_carrying(_read_parcel, name, read)])
+            dataset = _read(
+                names, lambda name: [_carrying(_read_parcel, name, read)], num_cpus=_TASK_CPUS
+            )
             for step in steps:
                 dataset = _map_parcels(dataset, step)
             dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_AS_TASK)
@@ -125,7 +142,7 @@ class RayEngine:
     def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> RayFlow:
         """See :class:`xner.engine.flow.Engine`."""
         with DataContext.current(_data_context(block_bytes=_READ_BLOCK_BYTES)):
-            return RayFlow(_read(sources, reader))
+            return RayFlow(_read(sources, reader, num_cpus=1))
 
 
 class RayFlow:
@@ -141,7 +158,7 @@ class RayFlow:
                 partial(_carrying, function),
                 batch_size=None,
                 batch_format="pyarrow",
-                num_cpus=_TASK_CPUS,
+                num_cpus=1,
             )
         )
 
@@ -154,19 +171,42 @@ class RayFlow:
 
     def held(self, report: Callable[[int], None] = lambda num_rows: None) -> RayFlow:
         """See :class:`xner.engine.flow.Flow`."""
-        blocks = []
-        with _own_errors():
-            for bundle in self._dataset.iter_internal_ref_bundles():
-                blocks += [entry.ref for entry in bundle.blocks]
-                report(bundle.num_rows() or 0)
-        with DataContext.current(self._dataset.context):
-            return RayFlow(ray.data.from_arrow_refs(blocks))
+        counter = _Counter.remote()
+        counted = self.map(partial(_counted, counter=counter))
+        with _own_errors(), ThreadPoolExecutor(1) as thread:
+            holding = thread.submit(counted._dataset.materialize)
+            seen = 0
+            while not holding.done():
+                wait([holding], timeout=1)
+                now = ray.get(counter.total.remote())
+                report(now - seen)
+                seen = now
+            return RayFlow(holding.result())
 
     def __iter__(self) -> Iterator[pa.Table]:
         with _own_errors():
             yield from self._dataset.iter_batches(
                 batch_size=None, batch_format="pyarrow", prefetch_batches=0
             )
+
+
+@ray.remote(num_cpus=0)
+class _Counter:
+    """How many rows have been seen so far, for a driver that shows it."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+
+    def add(self, num_rows: int) -> None:
+        self._rows += num_rows
+
+    def total(self) -> int:
+        return self._rows
+
+
+def _counted(table: pa.Table, counter: Any) -> pa.Table:
+    counter.add.remote(table.num_rows)
+    return table
 
 
 def _data_context(block_bytes: int | None) -> DataContext:
@@ -194,9 +234,11 @@ class _Sources(Datasource):
         return [ReadTask(lambda source=source: reader(source), unknown) for source in self._sources]
 
 
-def _read(sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> Dataset:
+def _read(
+    sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]], num_cpus: float
+) -> Dataset:
     return ray.data.read_datasource(
-        _Sources(sources, reader), override_num_blocks=len(sources), num_cpus=_TASK_CPUS
+        _Sources(sources, reader), override_num_blocks=len(sources), num_cpus=num_cpus
     )
 
 

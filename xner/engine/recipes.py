@@ -63,9 +63,10 @@ class Projection:
             "quality": config.quality.model_dump(mode="json"),
         }
         config = config.model_copy(update={"teacher": teacher, "aligner": aligner})
-        return cls(
-            config, Run(Folder.at(config.output), "project_corpus", fingerprint), pairs, labels
-        )
+        run = Run(Folder.at(config.output), "project_corpus", fingerprint)
+        # A wrong folder must be told of before the output folder is taken for it.
+        run.pending(pairs)
+        return cls(config, run, pairs, labels)
 
     def run_pending(self) -> Iterator[ShardResult]:
         """Label, align, project and commit every pending shard; results as they come."""

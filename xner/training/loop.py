@@ -34,7 +34,7 @@ from xner.errors import XnerError
 
 logger = logging.getLogger(__name__)
 
-Batch = Mapping[str, Tensor]
+Batch = dict[str, Tensor]
 
 # Shuffling happens among all examples, sorting only inside a pool of this many batches: batches
 # hold rows of nearly one length, and still differ from epoch to epoch.

@@ -104,13 +104,13 @@ def fit(
         logger.info("%s: trained already under these settings; nothing to do", model_folder)
         _remove(run_folder)
         return dict(model_folder.read_json(_SUMMARY))
-    strangers = model_folder.names()
-    if strangers:
-        raise ConfigError(
-            f"output {model_folder}: holds {strangers[0]} but no {_SUMMARY}: not an output of this "
-            "job; choose another folder"
-        )
     if not _has_checkpoint(run_folder):
+        strangers = model_folder.names()
+        if strangers:
+            raise ConfigError(
+                f"output {model_folder}: holds {strangers[0]} but no {_SUMMARY}: not an output of "
+                "this job; choose another folder"
+            )
         # Nothing is lost, and whoever corrects a setting after a first error can go on.
         _remove(run_folder)
     Run(run_folder, job, fingerprint).open()
@@ -212,8 +212,7 @@ def _has_checkpoint(folder: Folder) -> bool:
     return bool(folder.filesystem.glob(folder.path("epoch-*")))
 
 
-def _remove(folder: Folder) -> None:
-    filesystem = folder.filesystem
-    path = folder.path("")
-    if filesystem.exists(path):
-        filesystem.rm(path, recursive=True)
+def _remove(run_folder: Folder) -> None:
+    """Remove a run's folder: one that has its mark, and no other."""
+    if run_folder.exists(_RUN_FILE):
+        run_folder.filesystem.rm(run_folder.path("").rstrip("/"), recursive=True)
