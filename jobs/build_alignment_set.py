@@ -6,9 +6,8 @@ names knows, and writes `part-<language>.parquet`.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 
@@ -19,12 +18,10 @@ from xner.config import BuildAlignmentSetConfig
 from xner.corpora.alignment_set import AlignmentExample, ExamplePool, to_table
 from xner.corpora.names import Casing, Lexicon, carrier_examples, example_of, read_lexicon
 from xner.errors import ConfigError
-from xner.report.terminal import print_summary, write_summary
+from xner.report.terminal import count_up, print_summary, write_summary
 from xner.shards.ledger import SHARD
 from xner.shards.schema import PAIRS
 from xner.shards.storage import Folder
-
-_log = logging.getLogger("xner.build_alignment_set")
 
 _COLUMNS = pa.schema(
     [PAIRS.field(name) for name in ("source", "target", "source_lang", "target_lang")]
@@ -45,17 +42,20 @@ def main(config: BuildAlignmentSetConfig) -> None:
 
     pools: dict[str, ExamplePool] = {}
     num_pairs: Counter[str] = Counter()
-    for source, target, source_lang, target_lang in _pairs(shards, tell=True):
-        num_pairs[target_lang] += 1
-        known = lexicons(source_lang, target_lang)
-        example = example_of(source, target, target_lang, casing, known)
-        if example is None:
-            continue
-        if target_lang not in pools:
-            pools[target_lang] = ExamplePool(config.max_examples, config.max_per_name, config.seed)
-        pools[target_lang].add(example)
-        for carrier in carrier_examples(example, known, config.carriers, config.seed):
-            pools[target_lang].add(carrier)
+    with count_up("search for names", "pairs") as report:
+        for source, target, source_lang, target_lang in _pairs(shards, report):
+            num_pairs[target_lang] += 1
+            known = lexicons(source_lang, target_lang)
+            example = example_of(source, target, target_lang, casing, known)
+            if example is None:
+                continue
+            if target_lang not in pools:
+                pools[target_lang] = ExamplePool(
+                    config.max_examples, config.max_per_name, config.seed
+                )
+            pools[target_lang].add(example)
+            for carrier in carrier_examples(example, known, config.carriers, config.seed):
+                pools[target_lang].add(carrier)
 
     output = Folder.at(config.output)
     summary = {}
@@ -87,13 +87,13 @@ def _shards(folders: Sequence[str]) -> list[tuple[Folder, str]]:
 
 
 def _pairs(
-    shards: Sequence[tuple[Folder, str]], tell: bool = False
+    shards: Sequence[tuple[Folder, str]], report: Callable[[int], None] = lambda num_pairs: None
 ) -> Iterator[tuple[str, str, str, str]]:
-    for number, (folder, name) in enumerate(shards, start=1):
-        columns = folder.read_table(name, _COLUMNS).to_pydict()
+    for folder, name in shards:
+        table = folder.read_table(name, _COLUMNS)
+        columns = table.to_pydict()
         yield from zip(*(columns[field] for field in _COLUMNS.names), strict=True)
-        if tell:
-            _log.info("%d/%d shards: %s/%s", number, len(shards), folder, name)
+        report(table.num_rows)
 
 
 def _counts(examples: Sequence[AlignmentExample]) -> dict[str, int]:

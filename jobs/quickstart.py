@@ -27,6 +27,7 @@ from xner.command_line import run_job
 from xner.config import (
     AlignerConfig,
     ModelConfig,
+    PoolConfig,
     PrepareConfig,
     ProjectConfig,
     QuickstartConfig,
@@ -59,6 +60,11 @@ NOISE = miniature.Noise(untranslated=0.02, missing=0.04, mismatched=0.02)
 def main(config: QuickstartConfig) -> None:
     """Run every step, then score and report."""
     started = time.perf_counter()
+    if config.engine.kind == "ray":
+        from xner.engine.distributed import connect
+
+        # One Ray for all steps, large enough for the one that needs most.
+        connect(config.engine, [PoolConfig(), PoolConfig()])
     world = _World(Path(config.output).absolute(), config)
     world.make()
     world.prepare()
@@ -142,7 +148,7 @@ class _World:
             "encoder": str(self.folder / "encoder"),
             "examples": [str(self.folder / "examples" / "train")],
             "max_length": 128,
-            "optimization": {"learning_rate": 2e-3, "epochs": 2, **self._training()},
+            "optimization": {"learning_rate": 2e-3, "epochs": 3, **self._training()},
             "output": str(self.folder / "aligner"),
         }
         train_aligner.main(self._recipe("train_aligner", TrainAlignerConfig, settings))
@@ -166,7 +172,7 @@ class _World:
             "data": [{"path": str(self.folder / "pseudo" / "train"), "format": "pseudo"}],
             "max_length": 128,
             "loss": {"name": "opposite_focal"},
-            "optimization": {"learning_rate": 1e-3, "epochs": 4, **self._training()},
+            "optimization": {"learning_rate": 1e-3, "epochs": 3, **self._training()},
             "output": str(self.folder / "student"),
         }
         train_tagger.main(self._recipe("train_student", TrainTaggerConfig, settings))
@@ -222,8 +228,8 @@ class _World:
 
     def _training(self) -> dict[str, Any]:
         inline = self.config.engine.kind == "inline"
-        workers = {"num_workers": 0} if inline else {"num_workers": 1, "cpus_per_worker": 2}
-        return {"batch_tokens": 1024, "seed": self.config.seed, "precision": "fp32", **workers}
+        workers = {"num_workers": 0} if inline else {"num_workers": 1}
+        return {"batch_tokens": 1024, "seed": self.config.seed, **workers}
 
     def _tagged(self, split: str, lang: str) -> Path:
         return self.folder / "tagged" / f"{split}.{lang}.conll"

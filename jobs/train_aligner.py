@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xner.command_line import run_job
-from xner.config import PoolConfig, TrainAlignerConfig
+from xner.config import TrainAlignerConfig
+from xner.engine.choose import connect_for_training
 from xner.report.terminal import print_summary
 from xner.training.aligner import train_aligner
 from xner.training.runs import as_rows, state_of
@@ -17,17 +18,7 @@ from xner.training.runs import as_rows, state_of
 
 def main(config: TrainAlignerConfig) -> None:
     """Train, or say that it is done."""
-    optimization = config.optimization
-    if optimization.num_workers > 0:
-        from xner.engine.distributed import connect
-
-        workers = PoolConfig(
-            min_size=optimization.num_workers,
-            max_size=optimization.num_workers,
-            num_cpus=optimization.cpus_per_worker,
-            num_gpus=optimization.gpus_per_worker,
-        )
-        connect(config.engine, [workers])
+    connect_for_training(config.engine, config.optimization)
     summary = train_aligner(config)
     print_summary(f"train_aligner: {config.output}", as_rows(summary))
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-import fsspec
 import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -26,6 +25,7 @@ from pydantic_core import PydanticUndefined
 
 from xner.errors import ConfigError, XnerError
 from xner.report.terminal import configure_logging, print_summary
+from xner.shards.storage import read_file
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -99,12 +99,7 @@ def load(
 
 def _read_recipe(recipe: str) -> dict[str, Any]:
     try:
-        with fsspec.open(recipe, "rb") as file:
-            return tomllib.loads(file.read().decode())
-    except FileNotFoundError as error:
-        raise ConfigError(f"{recipe}: no such recipe") from error
-    except IsADirectoryError as error:
-        raise ConfigError(f"{recipe}: a folder; expected a TOML recipe") from error
+        return tomllib.loads(read_file(recipe).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{recipe}: not valid TOML: {error}") from error
 

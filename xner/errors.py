@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
+# The user and password of a URL, and the values of its query that open what is locked.
+_CREDENTIALS = re.compile(
+    r"(?i)(?<=://)[^\s/?#@]*@"
+    r"|(?<=[?&])((?:x-(?:amz|goog)-[^=&#\s]*|[^=&#\s]*(?:key|secret|sig|signature|token))=)[^&#\s]*"
+)
+
+
+def without_credentials(text: str) -> str:
+    """The text with passwords and keys taken out of the URLs in it, for messages and records."""
+    return _CREDENTIALS.sub(lambda found: f"{found[1]}***" if found[1] else "", text)
+
 
 class XnerError(Exception):
     """Base of every error that is meant for the user; its text is the whole message."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_credentials(message))
 
 
 class ConfigError(XnerError):

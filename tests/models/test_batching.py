@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xner.models.batching import TokenBudget, batches, padding_share
+from xner.models.batching import TokenBudget, batches
 
 
 @pytest.mark.parametrize("multiple_of", [1, 8])
@@ -25,14 +25,6 @@ def test_batching_fills_the_budget() -> None:
     plan = batches(np.array([8, 8, 8, 8, 8]), 24)
     assert [rows.tolist() for rows in plan] == [[0, 1, 2], [3, 4]]
     assert batches(np.array([], dtype=np.int64), 24) == []
-
-
-def test_batching_padding_share() -> None:
-    lengths = np.array([8, 4])
-    assert padding_share(lengths, [np.array([0, 1])]) == pytest.approx(0.25)
-    assert padding_share(lengths, [np.array([0, 1])], multiple_of=1) == pytest.approx(0.25)
-    assert padding_share(lengths, [np.array([0]), np.array([1])], multiple_of=4) == 0
-    assert padding_share(lengths, []) == 0
 
 
 def test_batching_halves_after_out_of_memory_and_remembers() -> None:

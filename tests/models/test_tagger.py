@@ -11,7 +11,8 @@ from transformers import AutoModelForTokenClassification, pipeline
 from xner.config import ModelConfig
 from xner.errors import ConfigError
 from xner.models.encoder import load_tokenizer
-from xner.models.tagger import IGNORED, Tagger, collate, encode, label_ids, new_model, save_tagger
+from xner.models.losses import IGNORED
+from xner.models.tagger import Tagger, collate, encode, label_ids, new_model, save_tagger
 from xner.text import iob2
 from xner.text.mentions import Mention
 from xner.text.words import segment

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from xner.config import AlignerConfig
+from xner.corpora.alignment_set import AlignmentExample, read_examples
 from xner.errors import ConfigError, DataError
 from xner.models.aligner import Aligner
 from xner.shards.schema import ALIGNMENT_EXAMPLES
@@ -17,17 +18,15 @@ from xner.shards.storage import Folder
 from xner.text.words import segment
 from xner.training import aligner
 from xner.training.aligner import (
-    Example,
     Names,
     make_task,
-    read_examples,
     train_aligner,
     with_negatives,
 )
 
-BERLIN = Example("Sie wohnt in Berlin.", "de", ("Berlin",), (((13, 19),),))
-ROME = Example("Rom ist alt.", "de", ("Rome",), (((0, 3),),))
-PARIS = Example("Il aime Paris.", "fr", ("Paris",), (((8, 13),),))
+BERLIN = AlignmentExample("Sie wohnt in Berlin.", "de", ("Berlin",), (((13, 19),),), "table")
+ROME = AlignmentExample("Rom ist alt.", "de", ("Rome",), (((0, 3),),), "table")
+PARIS = AlignmentExample("Il aime Paris.", "fr", ("Paris",), (((8, 13),),), "table")
 
 
 def test_aligner_learns_from_nothing(aligner_recipe: Any, tmp_path: Path) -> None:
@@ -76,13 +75,16 @@ def test_aligner_adds_names_that_are_not_in_the_text() -> None:
 
 
 def test_aligner_adds_no_name_that_is_there_in_another_form() -> None:
-    unmarked = Example("Heute in Rom.", "de", (), ())
+    unmarked = AlignmentExample("Heute in Rom.", "de", (), (), "table")
     mixed = with_negatives([unmarked] * 50, Names.of([ROME, BERLIN]), 1.0, (0,))
     assert {name for example in mixed for name in example.names} == {"Berlin"}
 
 
 def test_aligner_draws_other_names_in_another_epoch_and_the_same_in_the_same() -> None:
-    cities = [Example(f"Stadt {n}x.", "de", (f"City {n}",), (((6, 9),),)) for n in range(20)]
+    cities = [
+        AlignmentExample(f"Stadt {n}x.", "de", (f"City {n}",), (((6, 9),),), "table")
+        for n in range(20)
+    ]
     names = Names.of(cities)
     first, again, other = (with_negatives(cities, names, 0.5, (3, epoch)) for epoch in (1, 1, 2))
     assert first == again != other
@@ -117,11 +119,12 @@ def test_aligner_counts_an_absent_name_as_right_when_nothing_is_found(
             return matrices
 
     monkeypatch.setattr(aligner, "Aligner", Marks)
-    example = Example(
+    example = AlignmentExample(
         "Sie wohnt in Berlin.",
         "de",
         ("Berlin", "Nobody", "Rome", "Sie"),
         (((13, 19),), (), (), ((0, 3),)),
+        "table",
     )
     whole = make_task(aligner_recipe(), Folder.at(str(tmp_path / "run")))
     task = aligner.AlignerTask(whole.config, whole.encoder, whole.training, (example,))

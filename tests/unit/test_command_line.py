@@ -80,7 +80,7 @@ def test_command_line_impossible_combination(tmp_path: Path) -> None:
 
 
 def test_command_line_missing_recipe() -> None:
-    with pytest.raises(ConfigError, match="no such recipe"):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: no such file"):
         load(PrepareConfig, "nowhere.toml")
 
 

@@ -13,19 +13,25 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
+from xner.errors import DataError
+from xner.shards.ledger import SHARD
 from xner.shards.schema import ALIGNMENT_EXAMPLES
+from xner.shards.storage import files_at
 from xner.text.words import Span
 
-Origin = Literal["verbatim", "table", "carrier", "anchor"]
+Origin = Literal["verbatim", "table", "carrier", "anchor", "miniature"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class AlignmentExample:
-    """A text in language ``lang``; ``spans`` holds for each English name its places in the text."""
+    """A text in language ``lang``; ``spans`` holds for each English name its places in the text.
+
+    A name without a place is not there.
+    """
 
     text: str
     lang: str
@@ -48,6 +54,34 @@ def to_table(examples: Iterable[AlignmentExample]) -> pa.Table:
         for example in examples
     ]
     return pa.Table.from_pylist(rows, schema=ALIGNMENT_EXAMPLES)
+
+
+def read_examples(location: str) -> list[AlignmentExample]:
+    """The alignment examples of a shard or of a folder of shards.
+
+    Raises ConfigError when there is none at ``location``, DataError, with file and row, for what is
+    no such example.
+    """
+    folder, names = files_at(location, SHARD)
+    return [
+        _example(row, f"{folder}/{name}: row {number}")
+        for name in names
+        for number, row in enumerate(folder.read_table(name, ALIGNMENT_EXAMPLES).to_pylist())
+    ]
+
+
+def _example(row: dict[str, Any], where: str) -> AlignmentExample:
+    text, names, spans = row["text"], row["names"], row["spans"]
+    if len(names) != len(spans):
+        raise DataError(f"{where}: {len(names)} names and {len(spans)} lists of spans")
+    places = tuple(tuple((span["start"], span["end"]) for span in of_name) for of_name in spans)
+    for name, of_name in zip(names, places, strict=True):
+        for start, end in of_name:
+            if not 0 <= start < end <= len(text):
+                raise DataError(
+                    f"{where}: {name!r} at [{start}, {end}) of a text of {len(text)} characters"
+                )
+    return AlignmentExample(text, row["lang"], tuple(names), places, row["origin"])
 
 
 class ExamplePool:

@@ -11,6 +11,7 @@ that a word has inside sentences tells whether its capital at the beginning of o
 from __future__ import annotations
 
 import csv
+import io
 import json
 import random
 import re
@@ -20,10 +21,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-import fsspec
-
 from xner.corpora.alignment_set import AlignmentExample
 from xner.errors import DataError
+from xner.shards.storage import read_file
 from xner.text.occurrences import occurrences
 from xner.text.words import Span, segment
 
@@ -309,7 +309,8 @@ def read_lexicon(location: str, source_lang: str, target_lang: str) -> Lexicon:
     Either CSV with a header and a column ``name_<language>`` a language, several names of one
     thing parted by ``|``; or a JSON object a language, code -> name, where ``location`` has
     ``{lang}`` in the language's place (``names/{lang}.country.json``). Things without a name in one
-    of the two languages are left out. Raises DataError for a table that is neither.
+    of the two languages are left out. Raises ConfigError when there is no such table, DataError for
+    one that is neither.
     """
     if "{lang}" in location:
         source, target = (_read_json(location, lang) for lang in (source_lang, target_lang))
@@ -336,7 +337,7 @@ def _read_json(location: str, lang: str) -> dict[str, str]:
 
 
 def _read_csv(location: str, *langs: str) -> Iterator[tuple[str, str]]:
-    reader = csv.DictReader(_read_text(location).splitlines())
+    reader = csv.DictReader(io.StringIO(_read_text(location), newline=""))
     source, target = (f"{_COLUMN_PREFIX}{lang}" for lang in langs)
     header = reader.fieldnames or []
     for column in (source, target):
@@ -352,10 +353,6 @@ def _read_csv(location: str, *langs: str) -> Iterator[tuple[str, str]]:
 
 def _read_text(path: str) -> str:
     try:
-        with fsspec.open(path, "rb") as file:
-            content: bytes = file.read()
-        return content.decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such table of names") from error
+        return read_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start}: not valid UTF-8") from error

@@ -8,20 +8,23 @@ spans; tags come out as IOB2.
 
 from __future__ import annotations
 
-import os
+import codecs
 import random
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import fsspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.dataset as pads
+import pyarrow.compute as pc
 
 from xner.config import TaggedSourceConfig
 from xner.errors import ConfigError, DataError
-from xner.shards.storage import Folder
+from xner.shards.ledger import SHARD
+from xner.shards.schema import PSEUDO
+from xner.shards.storage import files_at, read_file
 from xner.text.iob2 import OUTSIDE, PREFIXES, detect_scheme, encode, split_tag, to_iob2
 from xner.text.mentions import Mention
 from xner.text.words import Span, join, segment
@@ -66,7 +69,13 @@ LABEL_MAPS: dict[str, dict[str, str]] = {
 _COMMENT = "# "
 _DOCUMENT = "-DOCSTART-"
 
-_PSEUDO_COLUMNS = ["pair_id", "target", "target_lang", "mentions", "tokens", "weight"]
+_STATUS = pa.schema([PSEUDO.field("status")])
+_PSEUDO_COLUMNS = pa.schema(
+    [
+        PSEUDO.field(name)
+        for name in ("pair_id", "target", "target_lang", "mentions", "tokens", "weight")
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +181,7 @@ def _lines(path: str) -> list[str]:
 
     Only a line feed ends a line, and only tabs and spaces are white space: tokens may hold U+0085.
     """
-    try:
-        with fsspec.open(path, "rb") as file:
-            content = file.read().removeprefix(b"\xef\xbb\xbf")
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
-    except IsADirectoryError as error:
-        raise ConfigError(f"{path}: is a folder; the format `conll` reads one file") from error
+    content = read_file(path).removeprefix(codecs.BOM_UTF8)
     lines = []
     for number, line in enumerate(content.split(b"\n"), start=1):
         try:
@@ -265,52 +268,29 @@ def _mapped(sentences: list[TaggedSentence], config: TaggedSourceConfig) -> list
 
 
 def _read_pseudo(config: TaggedSourceConfig) -> list[TaggedSentence]:
-    folder, names = _shards(config.path)
-    try:
-        dataset = pads.dataset(
-            [folder.path(name) for name in names], filesystem=folder.filesystem, format="parquet"
-        )
-        missing = {"status", *_PSEUDO_COLUMNS} - set(dataset.schema.names)
-        if missing:
-            raise DataError(
-                f"{config.path}: lacks the columns {', '.join(sorted(missing))}; "
-                "expected shards that project_corpus wrote"
-            )
-        accepted = pads.field("status") == "ok"
-        fragments = [(f, f.count_rows(filter=accepted)) for f in dataset.get_fragments()]
-        chosen = _sample(sum(count for _, count in fragments), config.max_sentences)
-        sentences: list[TaggedSentence] = []
-        offset = 0
-        for fragment, count in fragments:
-            first, last = bisect_left(chosen, offset), bisect_left(chosen, offset + count)
-            table = fragment.to_table(columns=_PSEUDO_COLUMNS, filter=accepted)
-            rows = pa.array([index - offset for index in chosen[first:last]], pa.int64())
-            sentences.extend(
-                _pseudo_sentence(row, fragment.path) for row in table.take(rows).to_pylist()
-            )
-            offset += count
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{config.path}: not readable as Parquet shards: {error}") from error
+    folder, names = files_at(config.path, SHARD)
+    # Two passes, so that never more than one shard is held beside the sample.
+    accepted = [_accepted(folder.read_table(name, _STATUS)) for name in names]
+    chosen = _sample(sum(map(len, accepted)), config.max_sentences)
+    sentences: list[TaggedSentence] = []
+    offset = 0
+    for name, rows in zip(names, accepted, strict=True):
+        first, last = (bisect_left(chosen, border) for border in (offset, offset + len(rows)))
+        wanted = rows[np.array(chosen[first:last], np.int64) - offset]
+        table = folder.read_table(name, _PSEUDO_COLUMNS).take(wanted)
+        sentences += [_pseudo_sentence(row, f"{folder}/{name}") for row in table.to_pylist()]
+        offset += len(rows)
     return _mapped(sentences, config)
 
 
-def _shards(path: str) -> tuple[Folder, list[str]]:
-    if path.endswith(".parquet"):
-        parent, name = os.path.split(path)
-        folder, names = Folder.at(parent or "."), [name]
-        if not folder.exists(name):
-            raise ConfigError(f"{path}: no such file")
-        return folder, names
-    folder = Folder.at(path)
-    names = folder.names(".parquet")
-    if not names:
-        raise ConfigError(f"{path}: no shards here (*.parquet, as project_corpus writes them)")
-    return folder, names
+def _accepted(table: pa.Table) -> npt.NDArray[np.int64]:
+    """The numbers of the rows whose status is ``ok``."""
+    return np.flatnonzero(pc.equal(table["status"], "ok").to_numpy())
 
 
 def _pseudo_sentence(row: dict[str, Any], path: str) -> TaggedSentence:
     text = row["target"]
-    nulls = [name for name in _PSEUDO_COLUMNS if row[name] is None]
+    nulls = [name for name in _PSEUDO_COLUMNS.names if row[name] is None]
     if nulls:
         raise DataError(f"{path}: row {row['pair_id']}: null in {', '.join(nulls)}")
     words = segment(text)

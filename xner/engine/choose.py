@@ -1,18 +1,36 @@
-"""Which engine a run gets."""
+"""Which engine a run gets; Ray is imported only where it is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xner.config import EngineConfig, PoolConfig
+from xner.config import EngineConfig, OptimizationConfig, PoolConfig
 from xner.engine.flow import Engine
 from xner.engine.inline import InlineEngine
 
 
 def engine_for(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> Engine:
-    """The engine that the settings name; Ray is imported only when asked for."""
+    """The engine that the settings name."""
     if config.kind == "inline":
         return InlineEngine()
     from xner.engine.distributed import RayEngine
 
     return RayEngine(config, pools)
+
+
+def connect_for_training(config: EngineConfig, optimization: OptimizationConfig) -> None:
+    """Join or start the Ray of the training workers; nothing where this process trains itself.
+
+    Raises ConfigError when there is no such cluster.
+    """
+    if optimization.num_workers == 0:
+        return
+    from xner.engine.distributed import connect
+
+    workers = PoolConfig(
+        min_size=optimization.num_workers,
+        max_size=optimization.num_workers,
+        num_cpus=optimization.cpus_per_worker,
+        num_gpus=optimization.gpus_per_worker,
+    )
+    connect(config, [workers])

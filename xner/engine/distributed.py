@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -44,6 +45,8 @@ _READ_BLOCK_BYTES = 64 * 2**20
 # A task that sorts takes so much input at once and about twice as much memory. Ray's own choice,
 # four times this, would let it pass two gibibytes.
 _SORT_BATCH_BYTES = 256 * 2**20
+
+_log = logging.getLogger(__name__)
 
 _MARK = "<xner-error>"
 
@@ -87,6 +90,11 @@ def connect(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
             raise ConfigError(f"engine.address: no Ray cluster at {address}: {error}") from error
         return
     reserved = sum(pool.min_size * pool.num_cpus for pool in pools)
+    if options["logging_level"] >= logging.ERROR:
+        # The core's own lines, about actors that Ray itself starts, come on the driver's console.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     ray.init(
         address="local",
         num_cpus=max(config.num_cpus or os.cpu_count() or 1, int(reserved) + 1),
@@ -94,6 +102,24 @@ def connect(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
         _node_ip_address="127.0.0.1",
         **options,
     )
+
+
+def _warn_if_short(pools: Sequence[PoolConfig]) -> None:
+    """Say what a run will wait for; on a cluster that grows, it comes."""
+    there = ray.cluster_resources()
+    needed = {
+        "CPU": sum(pool.min_size * pool.num_cpus for pool in pools) + _TASK_CPUS,
+        "GPU": sum(pool.min_size * pool.num_gpus for pool in pools),
+    }
+    for resource, amount in needed.items():
+        if amount > there.get(resource, 0):
+            _log.warning(
+                "the pools reserve %g %s at least, and the cluster has %g now: waiting for more "
+                "(pool.num_cpus, pool.num_gpus, pool.min_size)",
+                amount,
+                resource,
+                there.get(resource, 0),
+            )
 
 
 def _logging_level() -> int:
@@ -115,6 +141,7 @@ class RayEngine:
 
     def __init__(self, config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
         connect(config, pools)
+        _warn_if_short(pools)
 
     def run_shards(
         self,

@@ -160,22 +160,27 @@ def key_counts(table: pa.Table) -> pa.Table:
 
     Columns ``archive``, ``bin`` (0 to 65,535, ascending with the key), ``owned``, ``copies``.
     """
-    counts = []
-    for rows in (owned(table), table):
-        archives = rows["archive"].to_numpy().astype(np.int64)
-        bins = (rows["key"].to_numpy() >> _BIN_BITS) + _NUM_BINS // 2
-        counts.append(np.bincount(archives * _NUM_BINS + bins, minlength=1))
-    total = counts[1]
-    filled = np.flatnonzero(total)
-    distinct = np.pad(counts[0], (0, len(total) - len(counts[0])))
+    filled, copies = np.unique(_cells(table), return_counts=True)
+    holding, counts = np.unique(_cells(owned(table)), return_counts=True)
+    distinct = np.zeros(len(filled), np.int64)
+    distinct[np.searchsorted(filled, holding)] = counts
     return pa.table(
         {
             "archive": pa.array(filled // _NUM_BINS, pa.int16()),
             "bin": pa.array(filled % _NUM_BINS, pa.int32()),
-            "owned": pa.array(distinct[filled], pa.int64()),
-            "copies": pa.array(total[filled], pa.int64()),
+            "owned": pa.array(distinct),
+            "copies": pa.array(copies, pa.int64()),
         }
     )
+
+
+def _bins(table: pa.Table) -> npt.NDArray[np.int64]:
+    return (table["key"].to_numpy() >> _BIN_BITS) + _NUM_BINS // 2
+
+
+def _cells(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Archive and range of keys of each row as one number."""
+    return table["archive"].to_numpy().astype(np.int64) * _NUM_BINS + _bins(table)
 
 
 @dataclass(frozen=True)
@@ -186,8 +191,7 @@ class KeysIn:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         table = owned(table).select(["archive", "key"])
-        bins = (table["key"].to_numpy() >> _BIN_BITS) + _NUM_BINS // 2
-        archives = table["archive"].to_numpy()
+        bins, archives = _bins(table), table["archive"].to_numpy()
         wanted = np.zeros(len(table), bool)
         for archive, number in self.bins.items():
             wanted |= (archives == archive) & (bins == number)
@@ -257,19 +261,20 @@ def last_keys(
 
 
 def sum_counts(
-    tables: Iterable[pa.Table], archives: Sequence[int], column: str
-) -> dict[int, npt.NDArray[np.int64]]:
-    """Tables of :func:`key_counts` added up: [65,536] a column for each archive."""
-    totals = {archive: np.zeros(_NUM_BINS, np.int64) for archive in archives}
+    tables: Iterable[pa.Table], archives: Sequence[int]
+) -> tuple[dict[int, npt.NDArray[np.int64]], dict[int, npt.NDArray[np.int64]]]:
+    """Tables of :func:`key_counts` added up: ``owned`` and ``copies``, [65,536] an archive each."""
+    distinct, copies = (
+        {archive: np.zeros(_NUM_BINS, np.int64) for archive in archives} for _ in range(2)
+    )
     for table in tables:
-        for archive, number, count in zip(
-            table["archive"].to_pylist(),
-            table["bin"].to_pylist(),
-            table[column].to_pylist(),
-            strict=True,
-        ):
-            totals[archive][number] += count
-    return totals
+        numbers = table["archive"].to_numpy()
+        for archive in archives:
+            mine = table.filter(pa.array(numbers == archive))
+            bins = mine["bin"].to_numpy()
+            distinct[archive][bins] += mine["owned"].to_numpy()
+            copies[archive][bins] += mine["copies"].to_numpy()
+    return distinct, copies
 
 
 def _candidates(table: pa.Table, archive: int) -> pa.Table:

@@ -24,7 +24,7 @@ from xner.models.aligner import read_settings
 from xner.models.encoder import content_hash, resolve
 from xner.models.tagger import entity_types
 from xner.shards import schema
-from xner.shards.ledger import Run
+from xner.shards.ledger import RUN_FILE, SHARD, Run
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -55,7 +55,7 @@ class Projection:
                 f"{config.teacher.model}, which knows {', '.join(labels)}"
             )
         pairs = Folder.at(config.pairs)
-        made_by = pairs.read_json("run.json") or {}
+        made_by = pairs.read_json(RUN_FILE) or {}
         fingerprint = {
             "pairs": made_by.get("fingerprint", str(pairs)),
             "teacher": _identity(teacher),
@@ -188,14 +188,15 @@ class Preparation:
         most = sum(min(tally.accepted, limit or tally.accepted) for tally in tallies.values())
         parts = flow.map(within).partition("position", max(1, round(most / shard_pairs))).held()
 
-        counts = list(parts.map(preparing.key_counts))
-        copies = preparing.sum_counts(counts, list(tallies), "copies")
-        distinct = preparing.sum_counts(counts, list(tallies), "owned")
+        distinct, copies = preparing.sum_counts(parts.map(preparing.key_counts), list(tallies))
         available = [int(distinct[number].sum()) for number in tallies]
         quota_of = dict(zip(tallies, quotas(available, limit), strict=True))
         last_keys = preparing.last_keys(parts, distinct, quota_of)
 
         folder = "-".join(pair)
+        # A run that died here may have seen other archives, and so have cut other shards.
+        for name in (self.run.folder / folder).names(SHARD):
+            self.run.folder.remove(f"{folder}/{name}")
         num_shards = max(1, round(sum(quota_of.values()) / shard_pairs))
         drawn = parts.map(preparing.Draw(last_keys)).partition("position", num_shards)
         written: Counter[int] = Counter()

@@ -15,16 +15,12 @@ import pyarrow as pa
 from xner.config import AlignerConfig, QualityConfig, TeacherConfig
 from xner.models.aligner import Aligner
 from xner.models.tagger import Tagger
-from xner.projection.decode import COPY, Candidate, candidates, verbatim
+from xner.projection.decode import COPY, Candidate, candidates, stored_score, verbatim
 from xner.projection.quality import from_alignments, project_row, to_alignments
 from xner.shards import schema
 from xner.text.iob2 import tags_of
 from xner.text.mentions import Mention
 from xner.text.words import segment
-
-# A teacher's score is kept in steps that float32 holds exactly, so that a decision taken again
-# from the stored score is the same.
-_STEPS_OF_SCORE = 4096
 
 
 class Label:
@@ -40,7 +36,7 @@ class Label:
                     "start": m.start,
                     "end": m.end,
                     "label": m.label,
-                    "score": round(m.score * _STEPS_OF_SCORE) / _STEPS_OF_SCORE,
+                    "score": stored_score(m.score),
                 }
                 for m in mentions
             ]

@@ -40,7 +40,6 @@ from xner.models.encoder import (
     window_length,
 )
 from xner.models.subwords import (
-    Span,
     Subwords,
     Template,
     links,
@@ -52,6 +51,7 @@ from xner.models.subwords import (
     windows,
     words_of,
 )
+from xner.text.words import Span
 
 SETTINGS_FILE = "aligner.json"
 HEAD_FILE = "aligner_head.safetensors"

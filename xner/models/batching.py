@@ -30,23 +30,20 @@ def batches(lengths: np.ndarray, batch_tokens: int, multiple_of: int = 8) -> lis
     A batch has at least one row, also where that row alone exceeds the budget. Rows of equal length
     stay in their order, so that the same lengths give the same batches.
     """
-    lengths = np.asarray(lengths)
     order = np.argsort(-lengths, kind="stable")
-    plan = []
+    return list(split_by_budget(order, lengths, batch_tokens, multiple_of))
+
+
+def split_by_budget(
+    rows: np.ndarray, lengths: np.ndarray, budget: int, multiple_of: int = 1
+) -> Iterator[np.ndarray]:
+    """Cut rows that are sorted longest first into runs that fit the budget, or of one row."""
     start = 0
-    while start < len(order):
-        longest = padded_length(int(lengths[order[start]]), multiple_of)
-        end = start + max(1, batch_tokens // max(longest, 1))
-        plan.append(order[start:end])
+    while start < len(rows):
+        longest = padded_length(int(lengths[rows[start]]), multiple_of)
+        end = start + max(1, budget // max(longest, 1))
+        yield rows[start:end]
         start = end
-    return plan
-
-
-def padding_share(lengths: np.ndarray, plan: list[np.ndarray], multiple_of: int = 8) -> float:
-    """Share of the batches' cells that is padding."""
-    lengths = np.asarray(lengths)
-    cells = sum(len(rows) * padded_length(int(lengths[rows].max()), multiple_of) for rows in plan)
-    return 1.0 - sum(int(lengths[rows].sum()) for rows in plan) / cells if cells else 0.0
 
 
 class TokenBudget:

@@ -18,7 +18,14 @@ import huggingface_hub
 import torch
 from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging as transformers_logging
 
 from xner.errors import ConfigError
@@ -101,6 +108,14 @@ def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
         for path in folder.iterdir()
         if path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns)
     )
+
+
+def load_config(folder: Path) -> PretrainedConfig:
+    """The folder's config.json. Raises ConfigError when it describes no model that we know."""
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{folder / 'config.json'}: cannot be loaded: {error}") from error
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

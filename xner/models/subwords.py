@@ -17,7 +17,7 @@ from itertools import chain
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-Span = tuple[int, int]
+from xner.text.words import Span
 
 # Sentencepiece's and byte-level BPE's marks for the start of a word.
 _BOUNDARY_MARKS = ("\u2581", "\u0120")

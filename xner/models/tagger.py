@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForTokenClassification,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -24,6 +23,7 @@ from xner.config import ModelConfig
 from xner.errors import ConfigError
 from xner.models.batching import TokenBudget, padded_length
 from xner.models.encoder import (
+    load_config,
     load_tokenizer,
     load_weights,
     pick_device,
@@ -32,8 +32,8 @@ from xner.models.encoder import (
     save_weights,
     window_length,
 )
+from xner.models.losses import IGNORED
 from xner.models.subwords import (
-    Span,
     margins,
     offsets_of,
     ranges,
@@ -44,9 +44,7 @@ from xner.models.subwords import (
 )
 from xner.text import iob2
 from xner.text.mentions import Mention
-from xner.text.words import segment
-
-IGNORED = -100
+from xner.text.words import Span, segment
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def new_model(
     folder = resolve(encoder, revision)
     tokenizer = load_tokenizer(folder)
     tags = iob2.tags_of(labels)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = load_config(folder)
     if set(config.id2label.values()) == set(tags):
         model, _ = load_weights(AutoModelForTokenClassification, folder)
         return model, tokenizer
@@ -223,7 +221,7 @@ def entity_types(folder: Path) -> list[str]:
 
     Raises ConfigError for a model whose labels are not IOB2.
     """
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = load_config(folder)
     tags = [config.id2label[number] for number in range(config.num_labels)]
     _check_tags(tags, folder)
     return _types(tags)

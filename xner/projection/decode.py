@@ -24,8 +24,6 @@ from xner.text.words import Span
 ALIGNER = "aligner"
 COPY = "copy"
 
-# Beyond this a score is noise of the batch that it was computed in. Multiples of a power of two
-# are the same number in float32, so a decision taken again from the stored score is the same.
 _STEPS_OF_SCORE = 4096
 
 _DIRECTION = re.compile(r"LEFT|RIGHT|LOW-9|HIGH-REVERSED-9")
@@ -39,6 +37,15 @@ class Candidate:
     end: int
     score: float
     method: str
+
+
+def stored_score(score: float) -> float:
+    """A score as shards keep it, in steps of 1/4096.
+
+    Finer differences are noise of the batch that it was computed in. Multiples of a power of two
+    are the same number in float32, so a decision taken again from the stored score is the same.
+    """
+    return round(score * _STEPS_OF_SCORE) / _STEPS_OF_SCORE
 
 
 def candidates(
@@ -74,8 +81,8 @@ def candidates(
         first, end = _trimmed(first, end, likely[name], words, text)
         if first < end:
             mean = sum(scores[name, first:end].tolist()) / (end - first)
-            score = round(mean * _STEPS_OF_SCORE) / _STEPS_OF_SCORE
-            found[name].append(Candidate(words[first][0], words[end - 1][1], score, ALIGNER))
+            span = words[first][0], words[end - 1][1]
+            found[name].append(Candidate(*span, stored_score(mean), ALIGNER))
     for runs in found:
         runs.sort(key=lambda c: (-c.score, c.start - c.end, c.start))
         del runs[max_candidates:]

@@ -15,13 +15,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from xner.errors import ConfigError, DataError
+from xner.errors import ConfigError, DataError, without_credentials
 from xner.shards.schema import SCHEMA_VERSION
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
 SHARD = ".parquet"
-_RUN_FILE = "run.json"
+RUN_FILE = "run.json"
 _STATISTICS_KEY = "xner.statistics"
 
 
@@ -39,15 +39,15 @@ class Run:
         Raises ConfigError when the folder holds another run's shards, naming what differs.
         """
         mine = self._record()
-        theirs = self.folder.read_json(_RUN_FILE)
+        theirs = self.folder.read_json(RUN_FILE)
         if theirs is None:
             strangers = self.folder.names(SHARD)
             if strangers:
                 raise ConfigError(
-                    f"output {self.folder}: holds shards ({strangers[0]}, …) but no {_RUN_FILE}: "
+                    f"output {self.folder}: holds shards ({strangers[0]}, …) but no {RUN_FILE}: "
                     "not an output of this job; choose an empty folder"
                 )
-            self.folder.publish_json(_RUN_FILE, mine)
+            self.folder.publish_json(RUN_FILE, mine)
         elif theirs != mine:
             differing = "\n".join(
                 f"  {key}: there {json.dumps(was)}, now {json.dumps(now)}"
@@ -60,7 +60,8 @@ class Run:
         self.folder.remove_leftovers()
 
     def _record(self) -> dict[str, Any]:
-        record = {"job": self.job, "schema_version": SCHEMA_VERSION, **self.fingerprint}
+        fingerprint = _without_credentials(self.fingerprint)
+        record = {"job": self.job, "schema_version": SCHEMA_VERSION, **fingerprint}
         digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
         return {**record, "fingerprint": digest}
 
@@ -90,7 +91,22 @@ def statistics_of(folder: Folder, name: str) -> Statistics:
     record = folder.read_footer(name).get(_STATISTICS_KEY)
     if record is None:
         raise DataError(f"{folder}/{name}: no statistics in its footer; expected a shard of xner")
-    return Statistics.from_dict(json.loads(record))
+    try:
+        return Statistics.from_dict(json.loads(record))
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{folder}/{name}: the statistics in its footer cannot be read: {error}; was the shard "
+            "written by another version of xner?"
+        ) from error
+
+
+def _without_credentials(value: Any) -> Any:
+    """A nested record as it may be stored beside the data, for everybody who reads them."""
+    if isinstance(value, Mapping):
+        return {key: _without_credentials(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_credentials(each) for each in value]
+    return without_credentials(value) if isinstance(value, str) else value
 
 
 def _differences(

@@ -1,4 +1,4 @@
-"""What a shard came to: rows by status, refusals by reason, mentions by label, seconds by stage.
+"""What a shard came to: rows by status, refusals by reason, mentions by label.
 
 Statistics ride in the footer of the shard they describe and add up with ``+``, so a run's summary
 is the sum over its shards, whichever worker wrote them and whenever.
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def _added(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
     return {key: first.get(key, 0) + second.get(key, 0) for key in sorted({*first, *second})}
 
 
@@ -28,19 +28,17 @@ class Statistics:
     """Counts of ``pseudo`` rows; ``Statistics()`` is the neutral element of ``+``.
 
     ``status`` sums to ``rows``, ``reasons`` to the rows that are not ``ok``. ``mentions`` counts
-    the projected mentions of ``ok`` rows by label: what a student will see. ``seconds`` is working
-    time by stage, which over several workers adds up to more than the time that passed.
+    the projected mentions of ``ok`` rows by label: what a student will see.
     """
 
     rows: int = 0
     status: Mapping[str, int] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     mentions: Mapping[str, int] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, table: pa.Table, seconds: Mapping[str, float] | None = None) -> Statistics:
-        """The statistics of a table in the ``pseudo`` schema, and of the time it took."""
+    def of(cls, table: pa.Table) -> Statistics:
+        """The statistics of a table in the ``pseudo`` schema."""
         accepted = table.filter(pc.equal(table["status"], "ok"))["mentions"]
         labels = pc.struct_field(pc.list_flatten(accepted), "label")
         return cls(
@@ -48,7 +46,6 @@ class Statistics:
             status=_counted(table["status"]),
             reasons=_counted(table["reason"]),
             mentions=_counted(labels),
-            seconds=dict(sorted((seconds or {}).items())),
         )
 
     @classmethod
@@ -72,13 +69,12 @@ class Statistics:
             status=_added(self.status, other.status),
             reasons=_added(self.reasons, other.reasons),
             mentions=_added(self.mentions, other.mentions),
-            seconds=_added(self.seconds, other.seconds),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {"rows": self.rows} | {
-            name: dict(getattr(self, name)) for name in ("status", "reasons", "mentions", "seconds")
+            name: dict(getattr(self, name)) for name in ("status", "reasons", "mentions")
         }
 
     @classmethod

@@ -12,6 +12,8 @@ import errno
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +23,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from xner.errors import ConfigError, DataError, TransientError
+from xner.errors import ConfigError, DataError, TransientError, without_credentials
 
 _TEMPORARY = "_tmp-"
 
@@ -51,10 +53,12 @@ class Folder:
             raise ConfigError(f"{url}: not a location that can be opened: {error}") from error
         if isinstance(filesystem, LocalFileSystem):
             return cls(os.path.abspath(path))
-        return cls(filesystem.unstrip_protocol(path).rstrip("/"))
+        # A path alone does not name the host that a URL of SFTP or the like names.
+        is_whole = not filesystem.storage_options
+        return cls((filesystem.unstrip_protocol(path) if is_whole else url).rstrip("/"))
 
     def __str__(self) -> str:
-        return self.location
+        return without_credentials(self.location)
 
     def __truediv__(self, name: str) -> Folder:
         return Folder(f"{self.location}/{name}")
@@ -76,13 +80,14 @@ class Folder:
     def names(self, suffix: str = "") -> list[str]:
         """The sorted names of the files below here that end with ``suffix``, e.g. ``en-de/0.x``.
 
-        None if there is no such folder. Left out are files and folders whose name begins with
+        Empty if there is no such folder. Left out are files and folders whose name begins with
         ``_`` or ``.``: ours and the system's.
         """
         return [
             name
             for name in self._listing()
-            if name.endswith(suffix) and not any(p[0] in "_." for p in name.split("/"))
+            if name.endswith(suffix)
+            and not any(part.startswith(("_", ".")) for part in name.split("/"))
         ]
 
     def _listing(self) -> list[str]:
@@ -100,6 +105,10 @@ class Folder:
     def read(self, name: str) -> bytes:
         """The content of a file. Raises FileNotFoundError."""
         return bytes(self.filesystem.cat_file(self.path(name)))
+
+    def remove(self, name: str) -> None:
+        """Remove a file. Raises FileNotFoundError."""
+        self.filesystem.rm_file(self.path(name))
 
     def publish(self, name: str, content: bytes) -> None:
         """Write a file so that it is seen whole or not at all; replaces one of that name.
@@ -136,7 +145,7 @@ class Folder:
         """Remove temporary files of runs that died while writing; how many there were."""
         leftovers = [n for n in self._listing() if n.rsplit("/", 1)[-1].startswith(_TEMPORARY)]
         for name in leftovers:
-            self.filesystem.rm_file(self.path(name))
+            self.remove(name)
         return len(leftovers)
 
     def read_json(self, name: str) -> Any:
@@ -153,31 +162,30 @@ class Folder:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
         self.publish(name, (text + "\n").encode())
 
-    def read_table(
-        self, name: str, schema: pa.Schema | None = None, columns: list[str] | None = None
-    ) -> pa.Table:
+    def read_table(self, name: str, schema: pa.Schema | None = None) -> pa.Table:
         """A Parquet file as a table, in the columns and types of ``schema`` where one is given.
 
-        Raises DataError when it is no whole Parquet file or lacks a column of the schema.
+        Raises DataError when it is not there, is no whole Parquet file, or does not fit the schema.
         """
-        wanted = columns if schema is None else schema.names
-        try:
-            with self.filesystem.open(self.path(name), "rb") as file:
-                parquet = pq.ParquetFile(file)
-                if schema is not None:
-                    missing = set(schema.names) - set(parquet.schema_arrow.names)
-                    if missing:
-                        raise DataError(
-                            f"{self}/{name}: lacks the columns {', '.join(sorted(missing))}; "
-                            "expected a shard that xner wrote"
-                        )
-                table = parquet.read(columns=wanted)
-            return table if schema is None else table.select(schema.names).cast(schema)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{self}/{name}: not a readable Parquet shard: {error}") from error
-        except ValueError as error:
-            # pyarrow's complaint about a null in a column that must have none.
-            raise DataError(f"{self}/{name}: does not fit the schema: {error}") from error
+        with (
+            _parquet_explained(f"{self}/{name}"),
+            self.filesystem.open(self.path(name), "rb") as file,
+        ):
+            parquet = pq.ParquetFile(file)
+            if schema is None:
+                return parquet.read()
+            missing = set(schema.names) - set(parquet.schema_arrow.names)
+            if missing:
+                raise DataError(
+                    f"{self}/{name}: lacks the columns {', '.join(sorted(missing))}; "
+                    "expected a shard that xner wrote"
+                )
+            table = parquet.read(columns=schema.names).select(schema.names)
+            try:
+                return table.cast(schema)
+            # A ValueError is pyarrow's complaint about a null in a column that must have none.
+            except (ValueError, TypeError, NotImplementedError) as error:
+                raise DataError(f"{self}/{name}: does not fit the schema: {error}") from error
 
     def publish_table(
         self, name: str, table: pa.Table, metadata: dict[str, str] | None = None
@@ -189,13 +197,63 @@ class Folder:
         self.publish(name, sink.getvalue().to_pybytes())
 
     def read_footer(self, name: str) -> dict[str, str]:
-        """The key-value metadata in the footer of a Parquet file, without reading its rows."""
-        try:
-            with self.filesystem.open(self.path(name), "rb") as file:
-                metadata = pq.read_metadata(file).metadata or {}
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{self}/{name}: not a readable Parquet shard: {error}") from error
+        """The key-value metadata in the footer of a Parquet file, without reading its rows.
+
+        Raises DataError when it is not there or is no whole Parquet file.
+        """
+        with (
+            _parquet_explained(f"{self}/{name}"),
+            self.filesystem.open(self.path(name), "rb") as file,
+        ):
+            metadata = pq.read_metadata(file).metadata or {}
         return {key.decode(): value.decode() for key, value in metadata.items()}
+
+
+def read_file(url: str) -> bytes:
+    """The content of the file at ``url``, a location that the settings name.
+
+    Raises ConfigError when there is no file that can be read.
+    """
+    shown = without_credentials(url)
+    try:
+        filesystem, path = url_to_fs(os.path.expanduser(url))
+        return bytes(filesystem.cat_file(path))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{shown}: no such file") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{shown}: is a folder; expected a file") from error
+    except PermissionError as error:
+        raise ConfigError(f"{shown}: no permission to read it") from error
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"{shown}: not a location that can be opened: {error}") from error
+
+
+def files_at(url: str, suffix: str) -> tuple[Folder, list[str]]:
+    """A file by itself, or those of a folder that end with ``suffix``: their folder and names.
+
+    Raises ConfigError when there is none.
+    """
+    folder = Folder.at(url)
+    parent, _, name = folder.location.rpartition("/")
+    if folder.filesystem.isfile(folder.path("").rstrip("/")):
+        return Folder(parent or "/"), [name]
+    names = folder.names(suffix)
+    if not names:
+        raise ConfigError(f"{folder}: no such file, nor a folder with *{suffix} in it")
+    return folder, names
+
+
+@contextmanager
+def _parquet_explained(where: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{where}: no such file") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        # What pyarrow says of a torn page is an OSError too, but comes from no system call.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DataError(f"{where}: not a readable Parquet shard: {error}") from error
 
 
 def _protocols(filesystem: fsspec.AbstractFileSystem) -> set[str]:

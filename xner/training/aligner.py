@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from xner.config import AlignerConfig, TrainAlignerConfig
-from xner.errors import ConfigError, DataError
+from xner.corpora.alignment_set import AlignmentExample, read_examples
+from xner.errors import ConfigError
 from xner.models.aligner import (
     Aligner,
     AlignerSettings,
@@ -35,25 +36,14 @@ from xner.models.aligner import (
 )
 from xner.models.encoder import load_tokenizer, window_length
 from xner.projection.decode import candidates
-from xner.shards.schema import ALIGNMENT_EXAMPLES
 from xner.shards.storage import Folder
-from xner.text.words import Span, segment
+from xner.text.words import segment
 from xner.training.encoders import Encoder, encoder_content, find_encoder
 from xner.training.loop import Batch, Progress, log_progress
 from xner.training.runs import content_of, fingerprint, fit, is_held_out
 
 # A drawn name that is or may be in the text after all is replaced, but not for ever.
 _DRAWS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A text, names to find in it, and where each stands; no span says that it does not."""
-
-    text: str
-    lang: str
-    names: tuple[str, ...]
-    spans: tuple[tuple[Span, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ class Names:
     forms: dict[tuple[str, str], frozenset[str]]
 
     @classmethod
-    def of(cls, examples: Iterable[Example]) -> Names:
+    def of(cls, examples: Iterable[AlignmentExample]) -> Names:
         forms: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         for example in examples:
             for name, spans in zip(example.names, example.spans, strict=True):
@@ -78,7 +68,7 @@ class Names:
             {key: frozenset(seen) for key, seen in forms.items()},
         )
 
-    def draw(self, example: Example, generator: np.random.Generator) -> str | None:
+    def draw(self, example: AlignmentExample, generator: np.random.Generator) -> str | None:
         """A name that stands in the text in none of its known forms; None where none was found."""
         names = self.by_lang.get(example.lang, ())
         for _ in range(_DRAWS if names else 0):
@@ -90,8 +80,8 @@ class Names:
 
 
 def with_negatives(
-    examples: Sequence[Example], names: Names, share: float, seed: Sequence[int]
-) -> list[Example]:
+    examples: Sequence[AlignmentExample], names: Names, share: float, seed: Sequence[int]
+) -> list[AlignmentExample]:
     """The examples with names added that are not in the text, and all names in random order.
 
     For each name of an example one is added with probability ``share``; an example without a name
@@ -108,11 +98,10 @@ def with_negatives(
         asked = [*zip(example.names, example.spans, strict=True), *((name, ()) for name in added)]
         order = generator.permutation(len(asked))
         mixed.append(
-            Example(
-                example.text,
-                example.lang,
-                tuple(asked[index][0] for index in order),
-                tuple(asked[index][1] for index in order),
+            replace(
+                example,
+                names=tuple(asked[index][0] for index in order),
+                spans=tuple(asked[index][1] for index in order),
             )
         )
     return mixed
@@ -144,8 +133,8 @@ class AlignerTask:
 
     config: TrainAlignerConfig
     encoder: Encoder
-    training: tuple[Example, ...]
-    dev: tuple[Example, ...]
+    training: tuple[AlignmentExample, ...]
+    dev: tuple[AlignmentExample, ...]
 
     selection = "dev_exact"
 
@@ -242,28 +231,8 @@ def make_task(config: TrainAlignerConfig, run_folder: Folder) -> AlignerTask:
     return AlignerTask(config, encoder, tuple(training), tuple(asked))
 
 
-def read_examples(path: str) -> list[Example]:
-    """The alignment examples of a shard or of a folder of shards.
-
-    Raises ConfigError when there is none at ``path``, DataError for what is no such example.
-    """
-    folder = Folder.at(path)
-    if path.endswith(".parquet"):
-        parent, _, name = folder.location.rpartition("/")
-        folder, names = Folder(parent), [name]
-    else:
-        names = folder.names(".parquet")
-    if not names or not folder.exists(names[0]):
-        raise ConfigError(f"{path}: no shards of alignment examples (*.parquet) here")
-    return [
-        _example(row, f"{folder}/{name}: row {number}")
-        for name in names
-        for number, row in enumerate(folder.read_table(name, ALIGNMENT_EXAMPLES).to_pylist())
-    ]
-
-
 def exact_shares(
-    aligner: Aligner, decoding: AlignerConfig, examples: Sequence[Example]
+    aligner: Aligner, decoding: AlignerConfig, examples: Sequence[AlignmentExample]
 ) -> dict[str, float]:
     """Shares of names whose best candidate is exactly right, as fractions.
 
@@ -294,20 +263,6 @@ def exact_shares(
         "exact_present": _share(placed),
         "exact_absent": _share(refused),
     }
-
-
-def _example(row: dict[str, Any], where: str) -> Example:
-    text, names, spans = row["text"], row["names"], row["spans"]
-    if len(names) != len(spans):
-        raise DataError(f"{where}: {len(names)} names and {len(spans)} lists of spans")
-    places = tuple(tuple((span["start"], span["end"]) for span in of_name) for of_name in spans)
-    for name, of_name in zip(names, places, strict=True):
-        for start, end in of_name:
-            if not 0 <= start < end <= len(text):
-                raise DataError(
-                    f"{where}: {name!r} at [{start}, {end}) of a text of {len(text)} characters"
-                )
-    return Example(text, row["lang"], tuple(names), places)
 
 
 def _share(right: Sequence[bool]) -> float:

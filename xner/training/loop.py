@@ -31,6 +31,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xner.config import OptimizationConfig
 from xner.errors import XnerError
+from xner.models.batching import split_by_budget
 
 logger = logging.getLogger(__name__)
 
@@ -161,15 +162,6 @@ def cut_batches(lengths: np.ndarray, budget: int, seed: tuple[int, ...]) -> list
         rows = rows[np.argsort(-lengths[rows], kind="stable")]
         batches.extend(split_by_budget(rows, lengths, budget))
     return [batches[index] for index in generator.permutation(len(batches))]
-
-
-def split_by_budget(rows: np.ndarray, lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
-    """Cut rows that are sorted longest first into runs that fit the budget."""
-    start = 0
-    while start < len(rows):
-        count = max(1, budget // max(1, int(lengths[rows[start]])))
-        yield rows[start : start + count]
-        start += count
 
 
 def learning_rate_share(step: int, num_steps: int, warmup_share: float) -> float:

@@ -17,12 +17,13 @@ from xner.models.encoder import pick_device, pick_precision
 from xner.shards.storage import Folder
 from xner.training.loop import Progress, State, Task, train
 
+CHECKPOINT = "epoch-"
 _PROGRESS = "progress.json"
 
 
 def checkpoint_name(epoch: int) -> str:
     """The folder name of an epoch's checkpoint."""
-    return f"epoch-{epoch:04d}"
+    return f"{CHECKPOINT}{epoch:04d}"
 
 
 def is_local(folder: Folder) -> bool:

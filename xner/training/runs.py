@@ -24,15 +24,14 @@ from pydantic import BaseModel
 
 from xner.config import OptimizationConfig
 from xner.errors import ConfigError
-from xner.shards.ledger import Run
-from xner.shards.storage import Folder
+from xner.shards.ledger import RUN_FILE, SHARD, Run
+from xner.shards.storage import Folder, files_at
 from xner.training.loop import Progress, State, Task, load_weights, log_progress
-from xner.training.places import checkpoint_name, is_local, local_copy, train_in_process
+from xner.training.places import CHECKPOINT, checkpoint_name, is_local, local_copy, train_in_process
 
 logger = logging.getLogger(__name__)
 
 _SUMMARY = "training.json"
-_RUN_FILE = "run.json"
 
 # Settings that change where and how fast a run goes, not what comes out.
 _ELSEWHERE = {
@@ -54,13 +53,7 @@ def content_of(paths: Sequence[str]) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
-        parent, _, name = path.rstrip("/").rpartition("/")
-        folder, names = Folder.at(parent or "."), [name]
-        if folder.filesystem.isdir(folder.path(name)):
-            folder = folder / name
-            names = folder.names(".parquet")
-        if not names or not folder.exists(names[0]):
-            raise ConfigError(f"{path}: no such file, nor a folder of shards")
+        folder, names = files_at(path, SHARD)
         for name in names:
             with folder.filesystem.open(folder.path(name), "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -179,7 +172,7 @@ def _publish(
         with local_copy(run_folder / checkpoint_name(state.best_epoch)) as checkpoint:
             load_weights(model, checkpoint)
         task.save(model, ready)
-        (ready / _RUN_FILE).write_bytes(run_folder.read(_RUN_FILE))
+        (ready / RUN_FILE).write_bytes(run_folder.read(RUN_FILE))
         (ready / _SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
         if is_local(model_folder):
             try:
@@ -209,10 +202,10 @@ def _scratch(run_folder: Folder) -> Iterator[Path]:
 
 
 def _has_checkpoint(folder: Folder) -> bool:
-    return bool(folder.filesystem.glob(folder.path("epoch-*")))
+    return any(name.startswith(CHECKPOINT) for name in folder.names())
 
 
 def _remove(run_folder: Folder) -> None:
     """Remove a run's folder: one that has its mark, and no other."""
-    if run_folder.exists(_RUN_FILE):
+    if run_folder.exists(RUN_FILE):
         run_folder.filesystem.rm(run_folder.path("").rstrip("/"), recursive=True)

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig, TrainTaggerConfig
 from xner.corpora.tagged import TaggedSentence, read_tagged
 from xner.errors import ConfigError
-from xner.models.encoder import load_tokenizer, window_length
+from xner.models.encoder import load_config, load_tokenizer, window_length
 from xner.models.losses import IGNORED, token_loss
 from xner.models.tagger import Encoded, Tagger, collate, encode, label_ids, new_model, save_tagger
 from xner.shards.storage import Folder
@@ -180,6 +180,6 @@ def _read(sources: Sequence[TaggedSourceConfig]) -> list[TaggedSentence]:
 
 def _labels_kept(folder: Path, labels: list[str]) -> list[str]:
     """The types of the tagger that training goes on from, where they cover those of the data."""
-    tags = AutoConfig.from_pretrained(folder, local_files_only=True).id2label.values()
+    tags = load_config(folder).id2label.values()
     known = list(dict.fromkeys(tag[2:] for tag in tags if tag.startswith("B-")))
     return known if set(labels) <= set(known) else labels

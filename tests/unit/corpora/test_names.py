@@ -17,7 +17,7 @@ from xner.corpora.names import (
     table_names,
     verbatim_names,
 )
-from xner.errors import DataError
+from xner.errors import ConfigError, DataError
 from xner.text.words import segment
 
 CASING = Casing.of(
@@ -207,7 +207,7 @@ def test_read_lexicon_names_what_is_wrong(tmp_path: Path, name: str, content: by
 
 
 def test_read_lexicon_misses_a_table(tmp_path: Path):
-    with pytest.raises(DataError, match="no such table"):
+    with pytest.raises(ConfigError, match=r"none\.csv: no such file"):
         read_lexicon(f"{tmp_path}/none.csv", "en", "de")
 
 

@@ -108,9 +108,7 @@ def test_preparing_last_keys_cut_exactly_the_quota(quota: int) -> None:
         for archive, key in zip(part["archive"].to_pylist(), part["key"].to_pylist(), strict=True):
             owned_keys[archive].append(key)
     flow = InlineFlow(lambda: parts)
-    counts = list(flow.map(preparing.key_counts))
-    distinct = preparing.sum_counts(counts, [0, 1, 2], "owned")
-    copies = preparing.sum_counts(counts, [0, 1, 2], "copies")
+    distinct, copies = preparing.sum_counts(flow.map(preparing.key_counts), [0, 1, 2])
     assert {a: int(c.sum()) for a, c in distinct.items()} == {
         a: len(keys) for a, keys in owned_keys.items()
     }

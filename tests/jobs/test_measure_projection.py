@@ -1,0 +1,110 @@
+"""The pieces of `make measure-projection`, on made data and a made job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pyarrow as pa
+import pytest
+
+from xner.shards import schema
+from xner.shards.storage import Folder
+
+MEASUREMENTS = Path(__file__).resolve().parents[1] / "measurements"
+
+# A job that counts in a file how often it was run.
+JOB = """
+import pathlib, sys, tomllib
+recipe = tomllib.loads(pathlib.Path(sys.argv[1]).read_text())
+output = pathlib.Path(recipe["output"])
+output.mkdir(exist_ok=True)
+with (output / "runs").open("a") as file:
+    file.write("x")
+(output / "summary.json").write_text('{"rows": %d}' % recipe["rows"])
+sys.exit(recipe["rows"] < 0)
+"""
+
+
+@pytest.fixture
+def projection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    monkeypatch.syspath_prepend(MEASUREMENTS)
+    import projection
+
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "count.py").write_text(JOB)
+    monkeypatch.setattr(projection, "PROJECT", tmp_path)
+    monkeypatch.setattr(projection, "OUTPUT", tmp_path / "output")
+    (tmp_path / "output").mkdir()
+    return projection
+
+
+def test_measure_projection_runs_a_finished_step_once(
+    projection: ModuleType, tmp_path: Path
+) -> None:
+    runs = tmp_path / "output" / "step" / "runs"
+    seconds = projection.run("count", "step", {"rows": 1})
+    assert projection.run("count", "step", {"rows": 1}) == seconds
+    assert runs.read_text() == "x"
+    projection.run("count", "step", {"rows": 2})
+    assert runs.read_text() == "xx"
+    record = projection.read_json(tmp_path / "output" / "records" / "step.json")
+    assert record["summary"] == {"rows": 2}
+
+
+def test_measure_projection_ends_as_a_failing_step_does(
+    projection: ModuleType, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        with pytest.raises(SystemExit) as ended:
+            projection.run("count", "step", {"rows": -1})
+        assert ended.value.code == 1
+    assert (tmp_path / "output" / "step" / "runs").read_text() == "xx"
+
+
+def test_measure_projection_chooses_rows_by_pair_id(projection: ModuleType, tmp_path: Path) -> None:
+    def row(pair_id: int, status: str, num_mentions: int = 1) -> dict[str, object]:
+        mention = {"start": 3, "end": 7, "label": "LOC", "score": 1.0}
+        placed = {"alignment_score": 1.0, "source_index": 0}
+        empty = {field.name: None for field in schema.PSEUDO}
+        return {
+            **empty,
+            "pair_id": f"{pair_id:02}",
+            "corpus": "made",
+            "source_lang": "en",
+            "target_lang": "de",
+            "source": "In Bonn.",
+            "target": "Zu Bonn!",
+            "source_mentions": [mention] * num_mentions,
+            "mentions": [{**mention, **placed}] if status == "ok" else [],
+            "status": status,
+            "reason": None if status == "ok" else "unplaced_mention",
+        }
+
+    rows = [row(20, "ok", 0), *(row(i, "filtered") for i in range(19, 9, -1))]
+    rows += [row(i, "ok") for i in range(9, -1, -1)] + [row(21, "filtered", 0)]
+    for name, part in (("a", rows[::2]), ("b", rows[1::2])):
+        table = pa.Table.from_pylist(part, schema=schema.PSEUDO)
+        Folder.at(str(tmp_path / "pseudo")).publish_table(f"{name}.parquet", table)
+    chosen = projection.chosen_rows(tmp_path / "pseudo")
+    assert [int(each["pair_id"]) for each in chosen] == [0, 1, 2, 3, 4, 5, 10, 11, 12, 13]
+    assert {each["source"] for each in chosen} == {"In [Bonn/LOC]."}
+    assert [each["target"] for each in chosen] == ["Zu [Bonn/LOC]!"] * 6 + ["Zu Bonn!"] * 4
+
+
+def test_measure_projection_says_what_it_needs(
+    projection: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "opus").mkdir()
+    for arguments in ([], [str(tmp_path)]):
+        with pytest.raises(SystemExit) as ended:
+            projection.main(arguments)
+        assert ended.value.code == 2
+        message = capsys.readouterr().err
+        assert "make measure-projection DATA=<folder>" in message
+    assert f"There is no {tmp_path}/names/de.country.json." in message
+    assert f"There is no {tmp_path}/opus." not in message
+
+
+def test_measure_projection_knows_the_real_data(projection: ModuleType, shared_data: Path) -> None:
+    assert not projection.missing_from(shared_data)

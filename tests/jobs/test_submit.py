@@ -1,0 +1,115 @@
+"""`ray job submit`, as the README says it, to a Ray with its token on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from xner.config import ProjectConfig
+from xner.shards.storage import Folder
+
+PROJECT = Path(__file__).resolve().parents[2]
+RAY = Path(sys.executable).parent / "ray"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def dashboard(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The address of a head's dashboard, and the environment that holds its token."""
+    port, gcs_port = free_port(), free_port()
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PATH": f"{RAY.parent}:{os.environ['PATH']}",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    subprocess.run(
+        [RAY, "get-auth-token", "--generate"], env=environment, check=True, capture_output=True
+    )
+    head = subprocess.Popen(
+        [
+            *(RAY, "start", "--head", "--block", "--num-cpus=3", "--disable-usage-stats"),
+            *("--node-ip-address=127.0.0.1", f"--port={gcs_port}", f"--dashboard-port={port}"),
+        ],
+        env=environment,
+        stdout=(tmp_path / "head.log").open("wb"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"{address}/api/version", timeout=5)
+                break
+            except urllib.error.HTTPError:
+                break
+            except OSError:
+                assert head.poll() is None, (tmp_path / "head.log").read_text()
+                time.sleep(0.5)
+        yield address, environment
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        try:
+            head.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(head.pid, signal.SIGKILL)
+
+
+def submit(
+    address: str, environment: dict[str, str], recipe: Path
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(RAY, "job", "submit", "--address", address, "--working-dir", ".", "--"),
+            *("python", "jobs/project_corpus.py", str(recipe)),
+        ],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_submit_runs_the_main_job_on_the_cluster(
+    dashboard: tuple[str, dict[str, str]],
+    project_config: Callable[..., ProjectConfig],
+    pairs: Path,
+    tmp_path: Path,
+) -> None:
+    address, environment = dashboard
+    config = project_config(tmp_path / "out", engine={"kind": "ray"})
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+
+    refused = submit(address, {**environment, "RAY_AUTH_MODE": "disabled"}, recipe)
+    assert refused.returncode != 0
+    assert "401" in refused.stdout + refused.stderr or "token" in refused.stdout + refused.stderr
+
+    done = submit(address, environment, recipe)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pairs ok" in done.stdout
+    assert "succeeded" in done.stdout
+    made = Folder.at(str(tmp_path / "out")).names(".parquet")
+    assert made == Folder.at(str(pairs)).names(".parquet")
