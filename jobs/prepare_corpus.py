@@ -14,6 +14,7 @@ from typing import Any
 from xner.command_line import run_job
 from xner.config import PrepareConfig
 from xner.engine.recipes import CorpusSummary, Preparation
+from xner.errors import without_credentials
 from xner.report.terminal import count_up, print_summary, write_summary
 
 
@@ -74,7 +75,9 @@ def plan(config: PrepareConfig) -> Mapping[str, str]:
     for archive in preparation.archives:
         pair = (archive.source_lang, archive.target_lang)
         state = "pending" if preparation.summary_of(pair) is None else "done"
-        plans[f"{archive.corpus} {'-'.join(pair)}"] = f"{archive.path} ({state})"
+        plans[f"{archive.corpus} {'-'.join(pair)}"] = (
+            f"{without_credentials(archive.path)} ({state})"
+        )
     return plans
 
 

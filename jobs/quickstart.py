@@ -181,12 +181,13 @@ class _World:
         """Every step against exact gold, by language; all names are new to all models."""
         student = Tagger(ModelConfig(model=str(self.folder / "student")))
         teacher = Tagger(ModelConfig(model=str(self.folder / "teacher")))
-        projected = self._projection_scores()
         scores = {}
         for lang in TARGET_LANGS:
+            accepted, projected = self._projection_scores(lang)
             scores[lang] = {
                 "alignment_exact": self._alignment_exact(lang),
-                "projection_f1": projected[lang].overall.f1,
+                "pairs_accepted": accepted,
+                "projection_f1": projected.overall.f1,
                 "student_f1": self._tagger_scores(student, lang).overall.f1,
                 "transfer_f1": self._tagger_scores(teacher, lang).overall.f1,
             }
@@ -245,23 +246,19 @@ class _World:
         examples = read_examples(str(self.folder / "examples" / "test" / f"{lang}.parquet"))
         return exact_shares(Aligner(decoding), decoding, examples)["exact"]
 
-    def _projection_scores(self) -> dict[str, Scores]:
-        """Accepted rows of the projected test pairs against what is really in their targets."""
-        gold: dict[tuple[str, str, str], tuple[Mention, ...]] = {}
+    def _projection_scores(self, lang: str) -> tuple[float, Scores]:
+        """The accepted share of the test pairs, and their labels against what is really there."""
+        gold: dict[tuple[str, str], tuple[Mention, ...]] = {}
         for corpus in miniature.CORPORA:
             count = self.config.test_sentences // 2
             for pair in miniature.sentences("test", count, self.config.seed, NOISE, corpus):
-                for lang in TARGET_LANGS:
-                    gold[lang, pair.texts["en"], pair.texts[lang]] = pair.mentions[lang]
-        scores = {}
-        for lang in TARGET_LANGS:
-            rows = [row for row in self._rows("test") if row["target_lang"] == lang]
-            accepted = [row for row in rows if row["status"] == "ok"]
-            scores[lang] = score_mentions(
-                [gold[lang, row["source"], row["target"]] for row in accepted],
-                [_mentions(row) for row in accepted],
-            )
-        return scores
+                gold[pair.texts["en"], pair.texts[lang]] = pair.mentions[lang]
+        rows = [row for row in self._rows("test") if row["target_lang"] == lang]
+        accepted = [row for row in rows if row["status"] == "ok"]
+        return len(accepted) / len(rows), score_mentions(
+            [gold[row["source"], row["target"]] for row in accepted],
+            [_mentions(row) for row in accepted],
+        )
 
     def _rows(self, split: str) -> list[dict[str, Any]]:
         pseudo = Folder.at(str(self.folder / "pseudo" / split))

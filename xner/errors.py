@@ -6,7 +6,8 @@ import re
 
 # The user and password of a URL, and the values of its query that open what is locked.
 _CREDENTIALS = re.compile(
-    r"(?i)(?<=://)[^\s/?#@]*@"
+    # Before the @ of Azure's URLs stands a container: a user alone is one over HTTP only.
+    r"(?i)(?:(?<=http://)|(?<=https://))[^\s/?#@]*@|(?<=://)[^\s/?#@:]*:[^\s/?#@]*@"
     r"|(?<=[?&])((?:x-(?:amz|goog)-[^=&#\s]*|[^=&#\s]*(?:key|secret|sig|signature|token))=)[^&#\s]*"
 )
 

@@ -177,6 +177,13 @@ def test_prepare_corpus_other_settings_need_another_folder(opus: Path, tmp_path:
         prepare(config(opus, tmp_path / "out", sampling={"seed": 3}))
 
 
+def test_prepare_corpus_other_archives_need_another_folder(opus: Path, tmp_path: Path) -> None:
+    prepare(config(opus, tmp_path / "out"))
+    write_moses(opus, "Small", "de", SMALL[:-1])
+    with pytest.raises(ConfigError, match=r"archives.*OPUS-Small.*: there \d+, now \d+"):
+        prepare(config(opus, tmp_path / "out"))
+
+
 def test_prepare_corpus_names_every_broken_archive_and_writes_nothing(
     opus: Path, tmp_path: Path
 ) -> None:
@@ -201,3 +208,12 @@ def test_prepare_corpus_of_refused_pairs_only(opus: Path, tmp_path: Path) -> Non
     assert found["Large de"].refused == {"empty": 5}
     assert found["Large de"].written == 0
     assert shards(tmp_path / "out") == {}
+
+
+def test_prepare_removes_shards_of_a_run_that_died(opus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    Preparation.plan(config(opus, out)).run.open()
+    Folder.at(str(out)).publish("en-de/part-00007-of-00009.parquet", b"of other archives")
+    prepare(config(opus, out))
+    prepare(config(opus, tmp_path / "undisturbed"))
+    assert shards(out) == shards(tmp_path / "undisturbed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,6 +166,27 @@ def test_project_corpus_refuses_what_cannot_be(
     with pytest.raises(ConfigError) as refusal:
         run_inline(project_config(tmp_path / "out", **{k: placed(v) for k, v in settings.items()}))
     assert message in str(refusal.value)
+
+
+def test_project_corpus_refuses_pairs_of_an_unfinished_preparation(
+    project_config: Made, pairs: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(pairs, tmp_path / "pairs")
+    (tmp_path / "pairs" / "en-zh" / "summary.json").unlink()
+    with pytest.raises(ConfigError, match=r"en-zh: its preparation is not finished"):
+        Projection.plan(project_config(tmp_path / "out", pairs=str(tmp_path / "pairs")))
+
+
+def test_project_corpus_pins_a_hub_model_to_its_commit(
+    project_config: Made, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = tmp_path / "snapshots" / "0123abc"
+    shutil.copytree(models / "teacher", snapshot)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(snapshot))
+    config = project_config(tmp_path / "out", teacher={"model": "someone/teacher"})
+    found = Projection.plan(config).config.teacher
+    # Other nodes download it themselves: the driver's folder would mean nothing to them.
+    assert (found.model, found.revision) == ("someone/teacher", "0123abc")
 
 
 def test_project_corpus_reports_broken_and_empty_shards(

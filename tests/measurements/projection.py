@@ -68,8 +68,8 @@ CORPORA = ["Tatoeba", "WMT-News"]
 
 # Shards enough that teacher and aligner work side by side most of the time.
 PAIRS, SHARD_PAIRS = 24_000, 1000
-TEACHER_TRAINING = {"epochs": 3, "batch_tokens": 1024, "learning_rate": 2e-4}
-ALIGNER_TRAINING = {"epochs": 2, "batch_tokens": 1024, "learning_rate": 2e-4}
+TEACHER_TRAINING = {"epochs": 2, "batch_tokens": 1024, "learning_rate": 2e-4}
+ALIGNER_TRAINING = {"epochs": 1, "batch_tokens": 1024, "learning_rate": 2e-4}
 NUM_CPUS = 2
 
 NUM_OK, NUM_REFUSED = 6, 4

@@ -20,7 +20,7 @@ from posixpath import basename
 from typing import Literal
 
 from xner.config import BitextConfig, OpusConfig, PrepareConfig
-from xner.errors import ConfigError, TransientError
+from xner.errors import ConfigError, TransientError, without_credentials
 from xner.shards.storage import Folder
 
 logger = logging.getLogger(__name__)
@@ -278,6 +278,7 @@ def _version(
 @cache
 def _tell_version(root: str, name: str, version: str, default: str) -> None:
     """Say once, and not for every language, that another version than the usual one is read."""
+    root = without_credentials(root)
     logger.info("%s: %s has version %s, not the usual %s", root, name, version, default)
 
 

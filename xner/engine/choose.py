@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from xner.config import EngineConfig, OptimizationConfig, PoolConfig
 from xner.engine.flow import Engine
 from xner.engine.inline import InlineEngine
+from xner.errors import ConfigError
 
 
 def engine_for(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> Engine:
@@ -21,10 +22,15 @@ def engine_for(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> Engine
 def connect_for_training(config: EngineConfig, optimization: OptimizationConfig) -> None:
     """Join or start the Ray of the training workers; nothing where this process trains itself.
 
-    Raises ConfigError when there is no such cluster.
+    Raises ConfigError when there is no such cluster, or none is wanted.
     """
     if optimization.num_workers == 0:
         return
+    if config.kind == "inline":
+        raise ConfigError(
+            f"engine.kind is inline, but optimization.num_workers is {optimization.num_workers}: "
+            "0 workers train in this process, without Ray"
+        )
     from xner.engine.distributed import connect
 
     workers = PoolConfig(

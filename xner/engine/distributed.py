@@ -200,7 +200,8 @@ class RayFlow:
         """See :class:`xner.engine.flow.Flow`."""
         counter = _Counter.remote()
         counted = self.map(partial(_counted, counter=counter))
-        with _own_errors(), ThreadPoolExecutor(1) as thread:
+        thread = ThreadPoolExecutor(1)
+        try:
             holding = thread.submit(counted._dataset.materialize)
             seen = 0
             while not holding.done():
@@ -208,7 +209,11 @@ class RayFlow:
                 now = ray.get(counter.total.remote())
                 report(now - seen)
                 seen = now
-            return RayFlow(holding.result())
+            with _own_errors():
+                return RayFlow(holding.result())
+        finally:
+            # One who interrupts must not wait until all is read.
+            thread.shutdown(wait=False, cancel_futures=True)
 
     def __iter__(self) -> Iterator[pa.Table]:
         with _own_errors():
@@ -363,7 +368,8 @@ def _carrying(work: Callable[..., T], *arguments: Any) -> T:
     try:
         return work(*arguments)
     except XnerError as error:
-        kind = type(error).__name__
+        kinds = [kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__]
+        kind = kinds[0].__name__
         raise RuntimeError(_MARK + json.dumps([kind, str(error)]) + _MARK) from error
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
+from fsspec.core import url_to_fs
 
 from xner.config import ModelConfig, PrepareConfig, ProjectConfig
 from xner.corpora.opus import Archive, archives
@@ -24,7 +25,7 @@ from xner.models.aligner import read_settings
 from xner.models.encoder import content_hash, resolve
 from xner.models.tagger import entity_types
 from xner.shards import schema
-from xner.shards.ledger import RUN_FILE, SHARD, Run
+from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -45,9 +46,10 @@ class Projection:
     @classmethod
     def plan(cls, config: ProjectConfig) -> Projection:
         """Find the models and the shards. Raises ConfigError for models that cannot do the work."""
-        teacher, aligner = _found(config.teacher), _found(config.aligner)
-        read_settings(Path(aligner.model))
-        labels = tuple(entity_types(Path(teacher.model)))
+        teacher, teacher_folder = _found(config.teacher)
+        aligner, aligner_folder = _found(config.aligner)
+        read_settings(aligner_folder)
+        labels = tuple(entity_types(teacher_folder))
         unknown = set(config.quality.labels or ()) - set(labels)
         if unknown:
             raise ConfigError(
@@ -55,11 +57,12 @@ class Projection:
                 f"{config.teacher.model}, which knows {', '.join(labels)}"
             )
         pairs = Folder.at(config.pairs)
+        _check_finished(pairs)
         made_by = pairs.read_json(RUN_FILE) or {}
         fingerprint = {
             "pairs": made_by.get("fingerprint", str(pairs)),
-            "teacher": _identity(teacher),
-            "aligner": _identity(aligner),
+            "teacher": _identity(teacher, teacher_folder),
+            "aligner": _identity(aligner, aligner_folder),
             "quality": config.quality.model_dump(mode="json"),
         }
         config = config.model_copy(update={"teacher": teacher, "aligner": aligner})
@@ -84,6 +87,17 @@ class Projection:
         )
 
 
+def _check_finished(pairs: Folder) -> None:
+    """Refuse pairs of a preparation that died: the shards that it lacks would never be missed."""
+    if not pairs.exists(RUN_FILE):
+        return
+    for folder in sorted({name.rpartition("/")[0] for name in pairs.names(SHARD)}):
+        if not pairs.exists(f"{folder}/{SUMMARY_FILE}".lstrip("/")):
+            raise ConfigError(
+                f"pairs {pairs / folder}: its preparation is not finished; run prepare_corpus again"
+            )
+
+
 def _read_pairs(pairs: Folder, name: str) -> pa.Table:
     return pairs.read_table(name, schema.PAIRS)
 
@@ -94,18 +108,35 @@ def _commit(run: Run, name: str, table: pa.Table) -> Statistics:
     return statistics
 
 
-def _found(config: Model) -> Model:
-    """The configuration with the model's folder, absolute, where it lies on this machine."""
-    folder = resolve(config.model, config.revision)
-    return config.model_copy(update={"model": str(folder.absolute())})
+def _found(config: Model) -> tuple[Model, Path]:
+    """The configuration as every node must read it, and the model's folder on this machine.
+
+    A local folder by its absolute path; a name on the hub with the commit that it stands for now,
+    so that a node which downloads it later gets the same weights.
+    """
+    folder = resolve(config.model, config.revision).absolute()
+    if Path(config.model).expanduser().is_dir():
+        return config.model_copy(update={"model": str(folder)}), folder
+    # The hub's cache names a snapshot's folder by its commit.
+    return config.model_copy(update={"revision": folder.name}), folder
 
 
-def _identity(config: ModelConfig) -> dict[str, Any]:
+def _identity(config: ModelConfig, folder: Path) -> dict[str, Any]:
     """What of a model's settings can change a label: its content, not its place or its pool."""
     settings = config.model_dump(
         mode="json", exclude={"model", "revision", "device", "pool", "batch_tokens"}
     )
-    return {"content": content_hash(Path(config.model)), **settings}
+    return {"content": content_hash(folder), **settings}
+
+
+def _num_bytes(path: str) -> int | None:
+    """The size of a file; None where its location does not say."""
+    filesystem, name = url_to_fs(path)
+    try:
+        size = filesystem.size(name)
+    except OSError:
+        return None
+    return None if size is None else int(size)
 
 
 @dataclass(frozen=True)
@@ -134,9 +165,12 @@ class Preparation:
     @classmethod
     def plan(cls, config: PrepareConfig) -> Preparation:
         """Find the archives. Raises ConfigError for corpora and languages that are not there."""
+        found = archives(config)
         fingerprint = config.model_dump(mode="json", exclude={"engine", "output"})
+        # Another file under the same name would be mixed with what was read before.
+        fingerprint["archives"] = {archive.path: _num_bytes(archive.path) for archive in found}
         run = Run(Folder.at(config.output), "prepare_corpus", fingerprint)
-        return cls(config, run, archives(config))
+        return cls(config, run, found)
 
     @property
     def language_pairs(self) -> list[tuple[str, str]]:
@@ -145,7 +179,7 @@ class Preparation:
 
     def summary_of(self, pair: tuple[str, str]) -> list[CorpusSummary] | None:
         """What a finished language pair came to; None as long as it is not finished."""
-        record = self.run.folder.read_json(f"{'-'.join(pair)}/summary.json")
+        record = self.run.folder.read_json(f"{'-'.join(pair)}/{SUMMARY_FILE}")
         return None if record is None else [CorpusSummary(**each) for each in record]
 
     def run_pending(self, report: Callable[[int], None]) -> None:
@@ -221,4 +255,4 @@ class Preparation:
                     peak_rss_bytes=tally.peak_rss_bytes,
                 )
             )
-        self.run.folder.publish_json(f"{folder}/summary.json", [asdict(each) for each in summary])
+        self.run.folder.publish_json(f"{folder}/{SUMMARY_FILE}", [asdict(each) for each in summary])

@@ -167,14 +167,14 @@ class AlignerNetwork(nn.Module):
 
 
 def new_network(
-    encoder: str | Path, layout: Layout, revision: str | None = None
+    encoder: str | Path, layout: Layout
 ) -> tuple[AlignerNetwork, PreTrainedTokenizerFast]:
     """A pretrained encoder (folder or hub name) with a new head, in fp32 on the CPU.
 
     The head is initialised from torch's global random state; an aligner of the same layout keeps
     its own.
     """
-    folder = resolve(encoder, revision)
+    folder = resolve(encoder)
     if (folder / SETTINGS_FILE).is_file():
         network, tokenizer, settings = load_aligner(folder)
         if settings.layout == layout:

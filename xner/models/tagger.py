@@ -71,14 +71,14 @@ class Encoded:
 
 
 def new_model(
-    encoder: str | Path, labels: Sequence[str], revision: str | None = None
+    encoder: str | Path, labels: Sequence[str]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """A token classification model in fp32 on the CPU, for entity types `labels` (O, B-X, I-X ...).
 
     `encoder` is a folder or hub name. A tagger with the same entity types keeps its head and the
     order of its labels; otherwise the head is new, initialised from torch's global random state.
     """
-    folder = resolve(encoder, revision)
+    folder = resolve(encoder)
     tokenizer = load_tokenizer(folder)
     tags = iob2.tags_of(labels)
     config = load_config(folder)
@@ -224,7 +224,7 @@ def entity_types(folder: Path) -> list[str]:
     config = load_config(folder)
     tags = [config.id2label[number] for number in range(config.num_labels)]
     _check_tags(tags, folder)
-    return _types(tags)
+    return list(dict.fromkeys(tag[2:] for tag in tags if tag != "O"))
 
 
 class Tagger:
@@ -262,11 +262,6 @@ class Tagger:
             )
         device = pick_device(config.device)
         return model.to(device, pick_precision(config.precision, device)), tokenizer
-
-    @property
-    def labels(self) -> list[str]:
-        """The entity types that the model knows, in the order of its labels."""
-        return _types(self.tags)
 
     def label(self, texts: Sequence[str]) -> list[list[Mention]]:
         """The mentions of each text, over xner.text.words.segment; equal texts computed once.
@@ -321,10 +316,6 @@ class Tagger:
         return [iob2.repair(word_tags[part]) for part in slices], [
             word_scores[part] for part in slices
         ]
-
-
-def _types(tags: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(tag[2:] for tag in tags if tag != "O"))
 
 
 def _check_tags(tags: Sequence[str], folder: Path) -> None:

@@ -28,6 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from xner.shards.ledger import SUMMARY_FILE
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -241,7 +242,7 @@ def write_summary(folder: Folder, data: Mapping[str, Any]) -> None:
 
     JSON knows no infinity and no NaN: both become null.
     """
-    folder.publish_json("summary.json", _plain(data))
+    folder.publish_json(SUMMARY_FILE, _plain(data))
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ from xner.shards.storage import Folder
 
 SHARD = ".parquet"
 RUN_FILE = "run.json"
+SUMMARY_FILE = "summary.json"
 _STATISTICS_KEY = "xner.statistics"
 
 

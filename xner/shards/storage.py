@@ -171,7 +171,7 @@ class Folder:
             _parquet_explained(f"{self}/{name}"),
             self.filesystem.open(self.path(name), "rb") as file,
         ):
-            parquet = pq.ParquetFile(file)
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
             if schema is None:
                 return parquet.read()
             missing = set(schema.names) - set(parquet.schema_arrow.names)
@@ -190,10 +190,12 @@ class Folder:
     def publish_table(
         self, name: str, table: pa.Table, metadata: dict[str, str] | None = None
     ) -> None:
-        """Write a table as Parquet (zstd) with extra key-value metadata in its footer."""
+        """Write a table as Parquet (zstd, a checksum a page), with metadata in its footer."""
         sink = pa.BufferOutputStream()
         pairs = {**(table.schema.metadata or {}), **(metadata or {})}
-        pq.write_table(table.replace_schema_metadata(pairs), sink, compression="zstd")
+        pq.write_table(
+            table.replace_schema_metadata(pairs), sink, compression="zstd", write_page_checksum=True
+        )
         self.publish(name, sink.getvalue().to_pybytes())
 
     def read_footer(self, name: str) -> dict[str, str]:
@@ -212,20 +214,22 @@ class Folder:
 def read_file(url: str) -> bytes:
     """The content of the file at ``url``, a location that the settings name.
 
-    Raises ConfigError when there is no file that can be read.
+    Raises ConfigError when there is no file that can be read, TransientError when the location does
+    not answer.
     """
-    shown = without_credentials(url)
     try:
         filesystem, path = url_to_fs(os.path.expanduser(url))
         return bytes(filesystem.cat_file(path))
     except FileNotFoundError as error:
-        raise ConfigError(f"{shown}: no such file") from error
+        raise ConfigError(f"{url}: no such file") from error
     except IsADirectoryError as error:
-        raise ConfigError(f"{shown}: is a folder; expected a file") from error
+        raise ConfigError(f"{url}: is a folder; expected a file") from error
     except PermissionError as error:
-        raise ConfigError(f"{shown}: no permission to read it") from error
+        raise ConfigError(f"{url}: no permission to read it") from error
+    except OSError as error:
+        raise TransientError(f"{url}: cannot be read: {error}") from error
     except (ValueError, ImportError) as error:
-        raise ConfigError(f"{shown}: not a location that can be opened: {error}") from error
+        raise ConfigError(f"{url}: not a location that can be opened: {error}") from error
 
 
 def files_at(url: str, suffix: str) -> tuple[Folder, list[str]]:

@@ -19,7 +19,7 @@ from xner.text.iob2 import decode
 from xner.text.words import segment
 
 TARGETS = LANGUAGES[1:]
-NUM_SENTENCES = 1200
+NUM_SENTENCES = 2000
 
 
 @cache
@@ -45,14 +45,17 @@ def translations(lang: str, split: Split = "train") -> list[tuple[str, str, str]
 def test_sentence_is_translated_with_all_mentions() -> None:
     pair = miniature.sentence("train", 119, "MiniatureNews", seed=7)
     assert pair.texts == {
-        "en": "Last month, President Doferov met Judge Voni Palivic in Berlin.",
-        "de": "Letzten Monat hat Präsidentin Doferov in Berlin Richter Voni Palivic getroffen.",
-        "es": "El mes pasado, la presidenta Doferov se reunió con el juez Voni Palivic en Berlín.",
-        "nl": "Vorige maand heeft president Doferov in Berlijn rechter Voni Palivic ontmoet.",
-        "zh": "上个月，多费罗夫总统在柏林会见了沃尼·帕利维奇法官。",  # noqa: RUF001
+        "en": "Last month, President Doferov met Judge Voni Palivic in New Badaburg.",
+        "de": "Letzten Monat hat Präsidentin Doferov in Neu-Badaburg "
+        "Richter Voni Palivic getroffen.",
+        "es": "El mes pasado, la presidenta Doferov se reunió "
+        "con el juez Voni Palivic en Nueva Badaburgo.",
+        "nl": "Vorige maand heeft president Doferov in Nieuw-Badaburg "
+        "rechter Voni Palivic ontmoet.",
+        "zh": "上个月，多费罗夫总统在新巴达堡会见了沃尼·帕利维奇法官。",  # noqa: RUF001
     }
-    assert surfaces(pair, "de") == ["Doferov", "Berlin", "Voni Palivic"]
-    assert surfaces(pair, "zh") == ["多费罗夫", "柏林", "沃尼·帕利维奇"]
+    assert surfaces(pair, "de") == ["Doferov", "Neu-Badaburg", "Voni Palivic"]
+    assert surfaces(pair, "zh") == ["多费罗夫", "新巴达堡", "沃尼·帕利维奇"]
     assert pair.links["de"] == (0, 2, 1)
     assert pair.links["es"] == (0, 1, 2)
     assert [m.label for m in pair.mentions["en"]] == ["PER", "PER", "LOC"]

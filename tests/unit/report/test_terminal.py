@@ -158,7 +158,7 @@ def test_configure_logging_is_quiet_by_default(capsys: pytest.CaptureFixture[str
 def test_configure_logging_shows_all_when_asked(capsys: pytest.CaptureFixture[str]):
     configure_logging(verbose=True)
     logging.getLogger("xner.engine").debug("ours")
-    logging.getLogger("transformers.models").info("theirs")
+    logging.getLogger("fsspec").info("theirs")
     assert [line.rsplit(": ", 1)[1] for line in capsys.readouterr().err.splitlines()] == [
         "ours",
         "theirs",

@@ -66,3 +66,17 @@ def test_ledger_commit_is_deterministic_to_the_byte(tmp_path: Path) -> None:
         run = a_run(tmp_path / name)
         run.commit("1.parquet", pa.table({"x": [1, 2]}), Statistics(rows=2, status={"ok": 2}))
     assert (tmp_path / "one/1.parquet").read_bytes() == (tmp_path / "two/1.parquet").read_bytes()
+
+
+def test_ledger_record_holds_no_credentials(tmp_path: Path) -> None:
+    run = a_run(tmp_path, opus={"roots": ["https://me:secret@host/opus"]})
+    run.open()
+    assert b"secret" not in run.folder.read("run.json")
+    a_run(tmp_path, opus={"roots": ["https://me:changed@host/opus"]}).open()
+
+
+def test_ledger_statistics_of_another_version_are_a_data_error(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.publish_table("1.parquet", pa.table({"x": [1]}), {"xner.statistics": '{"rows": 1}'})
+    with pytest.raises(DataError, match=r"1\.parquet: the statistics in its footer cannot be read"):
+        statistics_of(folder, "1.parquet")

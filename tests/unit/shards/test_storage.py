@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from xner.errors import ConfigError, DataError, TransientError
-from xner.shards.schema import PAIRS
-from xner.shards.storage import Folder
+from xner.shards.schema import PAIRS, PSEUDO
+from xner.shards.storage import Folder, files_at, read_file
 
 
 def test_storage_location_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,3 +105,57 @@ def test_storage_broken_parquet_is_a_data_error(tmp_path: Path, content: bytes) 
         folder.read_table("t.parquet")
     with pytest.raises(DataError, match=r"t\.parquet"):
         folder.read_footer("t.parquet")
+
+
+@pytest.mark.parametrize("offset", [50, 2000, 20_000])
+def test_storage_torn_pages_are_a_data_error(tmp_path: Path, offset: int) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.publish_table("t.parquet", pa.table({"x": [os.urandom(20).hex() for _ in range(3000)]}))
+    content = bytearray(folder.read("t.parquet"))
+    content[offset : offset + 40] = b"\xff" * 40
+    folder.publish("t.parquet", bytes(content))
+    with pytest.raises(DataError, match=r"t\.parquet: not a readable Parquet shard"):
+        folder.read_table("t.parquet")
+
+
+def test_storage_table_that_is_gone_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"t\.parquet: no such file"):
+        Folder.at(str(tmp_path)).read_table("t.parquet")
+
+
+def test_storage_column_of_another_type_is_a_data_error(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.publish_table("t.parquet", pa.table({"mentions": ["a"]}))
+    with pytest.raises(DataError, match=r"t\.parquet: does not fit the schema"):
+        folder.read_table("t.parquet", pa.schema([PSEUDO.field("mentions")]))
+
+
+@pytest.mark.parametrize("root", ["local", "memory://files-at"])
+def test_storage_finds_a_file_and_those_of_a_folder(root: str, tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path) if root == "local" else root)
+    folder.publish("de/1.parquet", b"")
+    folder.publish("notes.txt", b"")
+    assert files_at(str(folder), ".parquet") == (folder, ["de/1.parquet"])
+    assert files_at(f"{folder}/de/1.parquet", ".parquet") == (folder / "de", ["1.parquet"])
+    with pytest.raises(ConfigError, match="nowhere: no such file, nor a folder with"):
+        files_at(f"{folder}/nowhere", ".parquet")
+
+
+def test_storage_reads_a_file_or_says_why_not(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    assert read_file(str(tmp_path / "file")) == b"content"
+    for url, message in [
+        (str(tmp_path / "none"), "none: no such file"),
+        (str(tmp_path), "is a folder"),
+        ("nosuch://x", "not a location that can be opened"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            read_file(url)
+
+
+def test_storage_shows_no_password() -> None:
+    folder = Folder("https://me:secret@host/data?sig=abc&page=2")
+    assert str(folder) == "https://host/data?sig=***&page=2"
+    assert str(ConfigError(f"{folder.location}: gone")).startswith("https://host/data?sig=***&page")
+    azure = "abfs://container@account.dfs.core.windows.net/data"
+    assert str(Folder(azure)) == azure
