@@ -13,14 +13,14 @@ from typing import Any
 
 from xner.command_line import run_job
 from xner.config import PrepareConfig
-from xner.engine.recipes import CorpusSummary, Preparation
+from xner.engine.recipes import CorpusPreparation, CorpusSummary
 from xner.errors import without_credentials
 from xner.report.terminal import count_up, print_summary, write_summary
 
 
 def main(config: PrepareConfig) -> None:
     """Prepare every language pair that is not finished, then say what became of every pair."""
-    preparation = Preparation.plan(config)
+    preparation = CorpusPreparation.plan(config)
     preparation.run.open()
     started = time.perf_counter()
     with count_up("read and clean", "pairs kept") as report:
@@ -70,7 +70,7 @@ def _row(summary: CorpusSummary) -> dict[str, Any]:
 
 def plan(config: PrepareConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
-    preparation = Preparation.plan(config)
+    preparation = CorpusPreparation.plan(config)
     plans = {}
     for archive in preparation.archives:
         pair = (archive.source_lang, archive.target_lang)

@@ -12,7 +12,7 @@ from typing import Any
 
 from xner.command_line import run_job
 from xner.config import PoolConfig, ProjectConfig
-from xner.engine.recipes import Projection
+from xner.engine.recipes import CorpusProjection
 from xner.errors import DataError
 from xner.report.terminal import print_summary, track, write_summary
 from xner.shards.ledger import statistics_of
@@ -21,7 +21,7 @@ from xner.shards.statistics import Statistics
 
 def main(config: ProjectConfig) -> None:
     """Run what is pending, then say what the output folder holds."""
-    projection = Projection.plan(config)
+    projection = CorpusProjection.plan(config)
     run = projection.run
     run.open()
     num_pending, num_done = len(run.pending(projection.pairs)), len(run.done())
@@ -72,7 +72,7 @@ def main(config: ProjectConfig) -> None:
 
 def plan(config: ProjectConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
-    projection = Projection.plan(config)
+    projection = CorpusProjection.plan(config)
     teacher, aligner = config.teacher.pool, config.aligner.pool
     return {
         "shards pending": str(len(projection.run.pending(projection.pairs))),

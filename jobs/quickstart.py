@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import prepare_corpus
 import project_corpus
 import pyarrow as pa
-import pyarrow.parquet as pq
 import tomli_w
 import train_aligner
 import train_tagger
@@ -37,6 +36,7 @@ from xner.config import (
     TrainTaggerConfig,
 )
 from xner.corpora import miniature
+from xner.corpora.alignment_set import read_examples
 from xner.corpora.tagged import read_tagged
 from xner.evaluation.scoring import Scores, score_mentions, score_tags
 from xner.models.aligner import Aligner
@@ -47,7 +47,7 @@ from xner.report.terminal import print_summary, write_summary
 from xner.shards import schema
 from xner.shards.storage import Folder
 from xner.text.mentions import Mention
-from xner.training.aligner import exact_shares, read_examples
+from xner.training.aligner import exact_shares
 
 _log = logging.getLogger("xner.quickstart")
 
@@ -103,8 +103,8 @@ class _World:
             for split, count in (("train", config.aligner_examples * more), ("test", 500)):
                 examples = miniature.alignment_examples(split, count, lang, config.seed + 2, NOISE)
                 table = pa.Table.from_pylist(list(examples), schema=schema.ALIGNMENT_EXAMPLES)
-                (folder / "examples" / split).mkdir(parents=True, exist_ok=True)
-                pq.write_table(table, folder / "examples" / split / f"{lang}.parquet")
+                examples_folder = Folder.at(str(folder / "examples" / split))
+                examples_folder.publish_table(f"{lang}.parquet", table)
 
     def prepare(self) -> None:
         """Clean and shard both corpora; the test pairs on the plain loop, which does the same."""

@@ -36,7 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of pairs shards of two language pairs: sixteen shards of about fifty pairs."""
-    from xner.engine.recipes import Preparation
+    from xner.engine.recipes import CorpusPreparation
 
     folder = tmp_path_factory.mktemp("corpus")
     miniature.write_moses(folder / "opus", 200, target_langs=["de", "zh"])
@@ -49,7 +49,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "engine": {"kind": "inline"},
         }
     )
-    preparation = Preparation.plan(config)
+    preparation = CorpusPreparation.plan(config)
     preparation.run.open()
     preparation.run_pending(lambda count: None)
     return folder / "pairs"

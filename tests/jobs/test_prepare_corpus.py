@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from xner.config import PrepareConfig
-from xner.engine.recipes import CorpusSummary, Preparation
+from xner.engine.recipes import CorpusPreparation, CorpusSummary
 from xner.errors import ConfigError, DataError
 from xner.shards.schema import PAIRS
 from xner.shards.storage import Folder
@@ -59,7 +59,7 @@ def config(root: Path, output: Path, **settings: object) -> PrepareConfig:
 
 
 def prepare(config: PrepareConfig) -> dict[str, CorpusSummary]:
-    preparation = Preparation.plan(config)
+    preparation = CorpusPreparation.plan(config)
     preparation.run.open()
     preparation.run_pending(lambda count: None)
     return {
@@ -212,7 +212,7 @@ def test_prepare_corpus_of_refused_pairs_only(opus: Path, tmp_path: Path) -> Non
 
 def test_prepare_removes_shards_of_a_run_that_died(opus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    Preparation.plan(config(opus, out)).run.open()
+    CorpusPreparation.plan(config(opus, out)).run.open()
     Folder.at(str(out)).publish("en-de/part-00007-of-00009.parquet", b"of other archives")
     prepare(config(opus, out))
     prepare(config(opus, tmp_path / "undisturbed"))

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pytest
 import tomli_w
 
 from xner.config import ProjectConfig
-from xner.engine.recipes import Projection
+from xner.engine.recipes import CorpusProjection
 from xner.errors import ConfigError
 from xner.shards import schema
 from xner.shards.ledger import statistics_of
@@ -30,7 +31,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 def run_inline(config: ProjectConfig) -> list[str]:
     """Run what is pending; the names of the shards that were computed."""
-    projection = Projection.plan(config)
+    projection = CorpusProjection.plan(config)
     projection.run.open()
     return [result.name for result in projection.run_pending()]
 
@@ -74,7 +75,6 @@ def test_project_corpus_conserves_rows_and_counts_them(
 def test_project_corpus_shards_open_in_the_field_s_own_form(
     project_config: Made, tmp_path: Path
 ) -> None:
-    datasets = pytest.importorskip("datasets")
     run_inline(project_config(tmp_path / "out"))
     files = sorted(map(str, (tmp_path / "out").rglob("*.parquet")))
     loaded = datasets.Dataset.from_parquet(files, cache_dir=str(tmp_path / "cache"))
@@ -174,7 +174,7 @@ def test_project_corpus_refuses_pairs_of_an_unfinished_preparation(
     shutil.copytree(pairs, tmp_path / "pairs")
     (tmp_path / "pairs" / "en-zh" / "summary.json").unlink()
     with pytest.raises(ConfigError, match=r"en-zh: its preparation is not finished"):
-        Projection.plan(project_config(tmp_path / "out", pairs=str(tmp_path / "pairs")))
+        CorpusProjection.plan(project_config(tmp_path / "out", pairs=str(tmp_path / "pairs")))
 
 
 def test_project_corpus_pins_a_hub_model_to_its_commit(
@@ -184,7 +184,7 @@ def test_project_corpus_pins_a_hub_model_to_its_commit(
     shutil.copytree(models / "teacher", snapshot)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(snapshot))
     config = project_config(tmp_path / "out", teacher={"model": "someone/teacher"})
-    found = Projection.plan(config).config.teacher
+    found = CorpusProjection.plan(config).config.teacher
     # Other nodes download it themselves: the driver's folder would mean nothing to them.
     assert (found.model, found.revision) == ("someone/teacher", "0123abc")
 

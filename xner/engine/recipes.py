@@ -35,7 +35,7 @@ Model = TypeVar("Model", bound=ModelConfig)
 
 
 @dataclass(frozen=True)
-class Projection:
+class CorpusProjection:
     """The main job with its models found, its labels known and its shards counted."""
 
     config: ProjectConfig
@@ -44,7 +44,7 @@ class Projection:
     labels: tuple[str, ...]
 
     @classmethod
-    def plan(cls, config: ProjectConfig) -> Projection:
+    def plan(cls, config: ProjectConfig) -> CorpusProjection:
         """Find the models and the shards. Raises ConfigError for models that cannot do the work."""
         teacher, teacher_folder = _found(config.teacher)
         aligner, aligner_folder = _found(config.aligner)
@@ -155,7 +155,7 @@ class CorpusSummary:
 
 
 @dataclass(frozen=True)
-class Preparation:
+class CorpusPreparation:
     """Corpus preparation with its archives found."""
 
     config: PrepareConfig
@@ -163,7 +163,7 @@ class Preparation:
     archives: Sequence[Archive]
 
     @classmethod
-    def plan(cls, config: PrepareConfig) -> Preparation:
+    def plan(cls, config: PrepareConfig) -> CorpusPreparation:
         """Find the archives. Raises ConfigError for corpora and languages that are not there."""
         found = archives(config)
         fingerprint = config.model_dump(mode="json", exclude={"engine", "output"})

@@ -72,7 +72,8 @@ PSEUDO = pa.schema(
         *ALIGNED,
         pa.field("mentions", pa.list_(PROJECTED_MENTION)),
         pa.field("tokens", pa.list_(pa.string())),
-        pa.field("ner_tags", pa.list_(pa.int8())),
+        # 64 bits, because only so the datasets library takes them for names (its ClassLabel).
+        pa.field("ner_tags", pa.list_(pa.int64())),
         pa.field("weight", pa.float32()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
