@@ -107,8 +107,8 @@ class _World:
                 examples_folder.publish_table(f"{lang}.parquet", table)
 
     def prepare(self) -> None:
-        """Clean and shard both corpora; the test pairs on the plain loop, which does the same."""
-        for split, kind in (("train", self.config.engine.kind), ("test", "inline")):
+        """Clean and shard both corpora: a few seconds' work for the plain loop."""
+        for split in ("train", "test"):
             settings = {
                 "target_langs": TARGET_LANGS,
                 "opus": {
@@ -117,7 +117,7 @@ class _World:
                 },
                 "shard_pairs": 1000,
                 "output": str(self.folder / "pairs" / split),
-                "engine": {"kind": kind},
+                "engine": {"kind": "inline"},
             }
             prepare_corpus.main(self._recipe(f"prepare_{split}", PrepareConfig, settings))
 
@@ -154,7 +154,7 @@ class _World:
         train_aligner.main(self._recipe("train_aligner", TrainAlignerConfig, settings))
 
     def project(self) -> None:
-        """The main job, on the training pairs and, to be scored, on the test pairs."""
+        """The main job on Ray; the few test pairs, to be scored, on the plain loop."""
         for split, kind in (("train", self.config.engine.kind), ("test", "inline")):
             settings = {
                 "pairs": str(self.folder / "pairs" / split),
@@ -166,13 +166,17 @@ class _World:
             project_corpus.main(self._recipe(f"project_{split}", ProjectConfig, settings))
 
     def train_student(self) -> None:
-        """One student for all languages, continued from the teacher, on projected labels alone."""
+        """One student for all languages, by Ray Train, continued from the teacher.
+
+        It sees projected labels alone.
+        """
+        num_workers = 0 if self.config.engine.kind == "inline" else 1
         settings = {
             "encoder": str(self.folder / "teacher"),
             "data": [{"path": str(self.folder / "pseudo" / "train"), "format": "pseudo"}],
             "max_length": 128,
             "loss": {"name": "opposite_focal"},
-            "optimization": {"learning_rate": 1e-3, "epochs": 3, **self._training()},
+            "optimization": {"learning_rate": 1e-3, "epochs": 3, **self._training(num_workers)},
             "output": str(self.folder / "student"),
         }
         train_tagger.main(self._recipe("train_student", TrainTaggerConfig, settings))
@@ -227,10 +231,8 @@ class _World:
         _log.info("%s (recipe %s)", name, self._recipes / f"{name}.toml")
         return config
 
-    def _training(self) -> dict[str, Any]:
-        inline = self.config.engine.kind == "inline"
-        workers = {"num_workers": 0} if inline else {"num_workers": 1}
-        return {"batch_tokens": 1024, "seed": self.config.seed, **workers}
+    def _training(self, num_workers: int = 0) -> dict[str, Any]:
+        return {"batch_tokens": 1024, "seed": self.config.seed, "num_workers": num_workers}
 
     def _tagged(self, split: str, lang: str) -> Path:
         return self.folder / "tagged" / f"{split}.{lang}.conll"

@@ -339,7 +339,7 @@ class QuickstartConfig(Record):
     )
     teacher_sentences: Count = Field(8000, description="Labelled English sentences.")
     aligner_examples: Count = Field(
-        5000, description="Alignment examples of each language; twice as many of Chinese."
+        5500, description="Alignment examples of each language; twice as many of Chinese."
     )
     test_sentences: Count = Field(500, description="Sentences that everything is scored on.")
     seed: int = 0

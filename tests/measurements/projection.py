@@ -197,7 +197,7 @@ def run(job: str, name: str, recipe: Mapping[str, Any]) -> float:
 
 
 def tagged_source(data: Path, path: str) -> dict[str, Any]:
-    """One of the English sets in the four types of CoNLL; three of them know no MISC."""
+    """One of the English sets in the four types of CoNLL; tweets and the treebank have no MISC."""
     name, columns = TAGGED_FILES[path]
     sample = {"max_sentences": MAX_SENTENCES[name]} if name in MAX_SENTENCES else {}
     return {"path": str(data / path), "label_map": LABEL_MAPS[name], **columns, **sample}
