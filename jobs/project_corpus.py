@@ -12,6 +12,7 @@ from typing import Any
 
 from xner.command_line import run_job
 from xner.config import PoolConfig, ProjectConfig
+from xner.engine.flow import ShardResult
 from xner.engine.recipes import CorpusProjection
 from xner.errors import DataError
 from xner.report.terminal import print_summary, track, write_summary
@@ -25,18 +26,18 @@ def main(config: ProjectConfig) -> None:
     run = projection.run
     run.open()
     num_pending, num_done = len(run.pending(projection.pairs)), len(run.done())
-    if not num_pending:
-        print(f"{run.folder}: nothing to do, all {num_done} shards are there")
     started = time.perf_counter()
-    results = list(
-        track(
+    results: list[ShardResult] = []
+    if num_pending:
+        results += track(
             projection.run_pending(),
             description="project",
             total_shards=num_done + num_pending,
             already_done=num_done,
             statistics_of=lambda result: result.statistics,
         )
-    )
+    else:
+        print(f"{run.folder}: nothing to do, all {num_done} shards are there")
     seconds = time.perf_counter() - started
     broken = [result for result in results if result.error]
     computed = Statistics.total(result.statistics for result in results)

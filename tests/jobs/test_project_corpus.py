@@ -210,6 +210,16 @@ def test_project_corpus_reports_broken_and_empty_shards(
     assert "Traceback" not in done.stderr
     assert sorted(shards(tmp_path / "out")) == ["empty.parquet", "good.parquet"]
 
+    (some / "torn.parquet").unlink()
+    again = subprocess.run(
+        [sys.executable, "jobs/project_corpus.py", recipe],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 0, again.stderr
+    assert "nothing to do, all 2 shards are there" in again.stdout
+
 
 def write_recipe(config: ProjectConfig, folder: Path) -> str:
     path = folder / f"{Path(config.output).name}.toml"
