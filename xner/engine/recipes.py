@@ -237,6 +237,8 @@ class CorpusPreparation:
         for table in drawn.map(preparing.WriteShard(self.run, folder, num_shards)):
             written.update(dict(zip(*table.to_pydict().values(), strict=True)))
 
+        if written != Counter(quota_of):
+            raise RuntimeError(f"{folder}: drew {quota_of} pairs by archive but wrote {written}")
         summary = []
         for number, tally in tallies.items():
             duplicates = int(copies[number].sum()) - int(distinct[number].sum())
