@@ -78,6 +78,7 @@ def test_train_jobs_tell_in_one_line_what_is_wrong(tmp_path: Path) -> None:
         check=False,
     )
     assert outcome.returncode == 2
-    assert outcome.stderr.strip().splitlines()[-1].startswith("error: nowhere.conll: ")
+    assert outcome.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert f"{tmp_path}/nowhere.conll: no such file" in outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.toml"]

@@ -27,6 +27,7 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.exceptions
+from ray._private.log import PlainRayHandler
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
@@ -131,7 +132,8 @@ def _logging_level() -> int:
     if logging.getLogger("xner").isEnabledFor(logging.DEBUG):
         return logging.INFO
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
+        # Its console only: not its files, and not a handler that somebody else put there.
+        if isinstance(handler, PlainRayHandler):
             handler.setLevel(logging.CRITICAL)
     return logging.ERROR
 
@@ -203,9 +205,9 @@ class RayFlow:
         thread = ThreadPoolExecutor(1)
         try:
             holding = thread.submit(counted._dataset.materialize)
-            seen = 0
-            while not holding.done():
-                wait([holding], timeout=1)
+            seen, done = 0, False
+            while not done:
+                done = bool(wait([holding], timeout=1).done)
                 now = ray.get(counter.total.remote())
                 report(now - seen)
                 seen = now
@@ -237,7 +239,7 @@ class _Counter:
 
 
 def _counted(table: pa.Table, counter: Any) -> pa.Table:
-    counter.add.remote(table.num_rows)
+    ray.get(counter.add.remote(table.num_rows))
     return table
 
 
