@@ -199,26 +199,25 @@ def test_project_corpus_reports_broken_and_empty_shards(
     (some / "torn.parquet").write_bytes((pairs / good).read_bytes()[:-30])
     Folder.at(str(some)).publish_table("empty.parquet", schema.PAIRS.empty_table())
     recipe = write_recipe(project_config(tmp_path / "out", pairs=str(some)), tmp_path)
-    done = subprocess.run(
-        [sys.executable, "jobs/project_corpus.py", recipe],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-    )
+    done = run_job(recipe)
     assert done.returncode == 3, done.stderr
     assert "error: 1 shards could not be read" in done.stderr and "torn.parquet" in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(shards(tmp_path / "out")) == ["empty.parquet", "good.parquet"]
 
     (some / "torn.parquet").unlink()
-    again = subprocess.run(
+    again = run_job(recipe)
+    assert again.returncode == 0, again.stderr
+    assert "nothing to do, all 2 shards are there" in again.stdout
+
+
+def run_job(recipe: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "jobs/project_corpus.py", recipe],
         cwd=PROJECT,
         capture_output=True,
         text=True,
     )
-    assert again.returncode == 0, again.stderr
-    assert "nothing to do, all 2 shards are there" in again.stdout
 
 
 def write_recipe(config: ProjectConfig, folder: Path) -> str:
