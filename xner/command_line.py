@@ -182,11 +182,13 @@ class _Leaf:
 
 def _leaves(record: type[BaseModel], prefix: str = "") -> Iterator[_Leaf]:
     for name, field in record.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from _leaves(annotation, f"{prefix}{name}.")
+        leaf = _Leaf(f"{prefix}{name}", field)
+        # An optional group is a group: it is there as soon as one of its settings is.
+        choice, *others = leaf.choices
+        if not others and isinstance(choice, type) and issubclass(choice, BaseModel):
+            yield from _leaves(choice, f"{leaf.key}.")
         else:
-            yield _Leaf(f"{prefix}{name}", field)
+            yield leaf
 
 
 def _unknown(argument: str, known: Sequence[str]) -> str:

@@ -331,6 +331,64 @@ class BuildAlignmentSetConfig(Record):
     output: str = Field(description="Folder for the examples, one file a language.")
 
 
+class IdMapConfig(Record):
+    """Which sentence translates which, where the sides of a gold do not run line by line."""
+
+    path: str = Field(description="Tab-separated table, its columns named in the first line.")
+    source_column: str = Field(description="Column with the `# sent_id` of the source sentence.")
+    target_column: str = Field(description="Column with the `# sent_id` of the target sentence.")
+
+
+class BootstrapConfig(Record):
+    """Intervals and tests by resampling of sentences (Efron 1979)."""
+
+    samples: Count = Field(1000, description="Resamples of the sentences.")
+    seed: int = Field(0, description="Another seed draws other resamples.")
+
+
+class EvaluateProjectionConfig(Record):
+    """`evaluate_projection`: parallel gold in, scores of the projected mentions out."""
+
+    source: TaggedSourceConfig = Field(description="Gold of the source side.")
+    target: TaggedSourceConfig = Field(description="Gold of the target side.")
+    id_map: IdMapConfig | None = Field(
+        None, description="By default sentence n of one side translates sentence n of the other."
+    )
+    mentions: Literal["gold", "teacher"] = Field(
+        "gold",
+        description="Source mentions to project: those of the gold, or what a teacher finds.",
+    )
+    teacher: TeacherConfig | None = Field(
+        None, description='The English NER model (`mentions = "teacher"`).'
+    )
+    aligner: AlignerConfig
+    quality: QualityConfig = Field(
+        QualityConfig(), description="`labels` also says which types of the gold are scored."
+    )
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    num_examples: int = Field(10, ge=0, description="Errors of each kind kept as examples.")
+    compare: str | None = Field(
+        None, description="Output folder of another evaluation on the same gold, to test against."
+    )
+    output: str = Field(description="Folder for the scores and the predictions.")
+
+    @model_validator(mode="after")
+    def _teacher_where_it_labels(self) -> EvaluateProjectionConfig:
+        if (self.mentions == "teacher") != (self.teacher is not None):
+            found = "no teacher" if self.teacher is None else "a teacher"
+            raise ValueError(f'mentions = "{self.mentions}", but {found} is given')
+        return self
+
+    @model_validator(mode="after")
+    def _gold_is_whole(self) -> EvaluateProjectionConfig:
+        for side in ("source", "target"):
+            if getattr(self, side).max_sentences is not None:
+                raise ValueError(
+                    f"{side}.max_sentences: a sample of one side is not parallel to the other"
+                )
+        return self
+
+
 class QuickstartConfig(Record):
     """`quickstart`: the whole way on the built-in miniature world."""
 

@@ -18,6 +18,7 @@ RECORDS = {
     "train_student": config.TrainTaggerConfig,
     "train_aligner": config.TrainAlignerConfig,
     "project_corpus": config.ProjectConfig,
+    "evaluate_projection": config.EvaluateProjectionConfig,
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import random
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -67,6 +68,7 @@ LABEL_MAPS: dict[str, dict[str, str]] = {
 
 # A comment, unless it is the row of a token `#` in a file with spaces; the mark of a document.
 _COMMENT = "# "
+_SENT_ID = re.compile(r"# sent_id ?= ?(.+)")
 _DOCUMENT = "-DOCSTART-"
 
 _STATUS = pa.schema([PSEUDO.field("status")])
@@ -82,7 +84,8 @@ _PSEUDO_COLUMNS = pa.schema(
 class TaggedSentence:
     """A raw text, its words as spans of it, and the IOB2 tag of each word.
 
-    ``weight`` is the row's in pseudo-labelled text and 1 in text that people labelled.
+    ``weight`` is the row's in pseudo-labelled text and 1 in text that people labelled. ``sent_id``
+    is what a comment ``# sent_id = …`` above the sentence names, as in Universal Dependencies.
     """
 
     text: str
@@ -90,6 +93,7 @@ class TaggedSentence:
     tags: tuple[str, ...]
     lang: str
     weight: float = 1.0
+    sent_id: str | None = None
 
 
 def read_tagged(config: TaggedSourceConfig) -> list[TaggedSentence]:
@@ -118,6 +122,13 @@ class _Row(NamedTuple):
     tag: str
 
 
+class _Block(NamedTuple):
+    """The rows of a sentence."""
+
+    rows: list[_Row]
+    sent_id: str | None
+
+
 class _Layout(NamedTuple):
     """How a file writes its rows, as its first row shows."""
 
@@ -127,14 +138,14 @@ class _Layout(NamedTuple):
 
 
 def _read_conll(config: TaggedSourceConfig) -> list[TaggedSentence]:
-    sentences = list(_sentences(config))
+    blocks = list(_blocks(config))
     try:
-        scheme = detect_scheme([row.tag for row in rows] for rows in sentences)
+        scheme = detect_scheme([row.tag for row in block.rows] for block in blocks)
     except ValueError as error:
         raise DataError(f"{config.path}: {error}") from error
 
     tagged = []
-    for rows in sentences:
+    for rows, sent_id in blocks:
         try:
             tags = to_iob2([row.tag for row in rows], scheme)
         except ValueError as error:
@@ -145,26 +156,31 @@ def _read_conll(config: TaggedSourceConfig) -> list[TaggedSentence]:
         kept = [(row, tag) for row, tag in zip(rows, tags, strict=True) if row.token]
         if kept:
             text, words = join([row.token for row, _ in kept], config.lang)
+            kept_tags = tuple(tag for _, tag in kept)
             tagged.append(
-                TaggedSentence(text, tuple(words), tuple(tag for _, tag in kept), config.lang)
+                TaggedSentence(text, tuple(words), kept_tags, config.lang, sent_id=sent_id)
             )
     mapped = _mapped(tagged, config)
     return [mapped[index] for index in _sample(len(mapped), config.max_sentences)]
 
 
-def _sentences(config: TaggedSourceConfig) -> Iterator[list[_Row]]:
+def _blocks(config: TaggedSourceConfig) -> Iterator[_Block]:
     """The rows of each sentence; a blank line or a document mark ends one."""
     lines = _lines(config.path)
     layout = _layout(lines, config)
     rows: list[_Row] = []
+    sent_id: str | None = None
     for number, line in enumerate(lines, start=1):
         if not line or line.startswith(_DOCUMENT):
             if rows:
-                yield rows
+                yield _Block(rows, sent_id)
+                sent_id = None
             rows = []
             continue
         columns = _columns(line, layout.has_tabs)
         if line.startswith(_COMMENT) and not _is_row(columns, layout, config):
+            if named := _SENT_ID.fullmatch(line):
+                sent_id = named[1]
             continue
         if len(columns) != layout.num_columns:
             raise DataError(
@@ -173,7 +189,7 @@ def _sentences(config: TaggedSourceConfig) -> Iterator[list[_Row]]:
             )
         rows.append(_row(config, number, columns))
     if rows:
-        yield rows
+        yield _Block(rows, sent_id)
 
 
 def _lines(path: str) -> list[str]:
