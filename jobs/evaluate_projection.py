@@ -8,49 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+
+import pyarrow as pa
 
 from xner.command_line import run_job
 from xner.config import EvaluateProjectionConfig
 from xner.evaluation.projection import evaluate
 from xner.evaluation.projection_gold import GoldPair, inexpressible, read_gold
-from xner.evaluation.projection_run import compare, project_gold, write_predictions
-from xner.report.projection import print_projection
-from xner.report.terminal import print_summary, write_summary
+from xner.evaluation.projection_run import (
+    compare,
+    project_gold,
+    read_predictions,
+    write_predictions,
+)
+from xner.report.projection import print_comparison, print_projection
+from xner.report.terminal import write_summary
 from xner.shards.storage import Folder
 
 
 def main(config: EvaluateProjectionConfig) -> None:
     """Project, score, and test against another evaluation where one is named."""
-    gold = _gold(config)
+    gold, other = _inputs(config)
     table = project_gold(gold, config.aligner, config.quality, config.teacher)
     report = evaluate(gold, table, config.quality, config.bootstrap, config.num_examples)
-    summary: dict[str, Any] = report.to_dict()
-    if config.compare is not None:
-        found = compare(Folder.at(config.compare), gold, table, config.bootstrap)
-        summary["comparison"] = {"with": config.compare, **asdict(found)}
+    comparison = None if other is None else compare(gold, table, other, config.bootstrap)
     output = Folder.at(config.output)
     write_predictions(output, gold, table)
-    write_summary(output, summary)
+    found = None if comparison is None else {"with": config.compare, **asdict(comparison)}
+    write_summary(output, {**report.to_dict(), "comparison": found})
     print_projection(f"evaluate_projection: {output}", report)
-    if config.compare is not None:
-        print_summary(
-            f"F1 less that of {config.compare}",
-            [
-                {
-                    "": name,
-                    "difference": each.f1,
-                    "95 %": f"{each.interval.low:+.4f} to {each.interval.high:+.4f}",
-                    "p": each.p,
-                }
-                for name, each in (("typed", found.typed), ("untyped", found.untyped))
-            ],
-        )
+    if comparison is not None:
+        print_comparison(f"F1 less that of {config.compare}", comparison)
 
 
 def plan(config: EvaluateProjectionConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
-    gold = _gold(config)
+    gold, _ = _inputs(config)
     return {
         "pairs": str(len(gold)),
         "source mentions": str(sum(len(pair.source_mentions) for pair in gold)),
@@ -62,8 +55,12 @@ def plan(config: EvaluateProjectionConfig) -> Mapping[str, str]:
     }
 
 
-def _gold(config: EvaluateProjectionConfig) -> list[GoldPair]:
-    return read_gold(config.source, config.target, config.id_map, config.quality.labels)
+def _inputs(config: EvaluateProjectionConfig) -> tuple[list[GoldPair], pa.Table | None]:
+    """The gold, and what another evaluation projected onto it."""
+    gold = read_gold(config.source, config.target, config.id_map, config.quality.labels)
+    if config.compare is None:
+        return gold, None
+    return gold, read_predictions(Folder.at(config.compare), gold)
 
 
 if __name__ == "__main__":

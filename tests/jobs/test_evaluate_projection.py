@@ -17,7 +17,12 @@ from xner.config import EvaluateProjectionConfig
 from xner.corpora import miniature
 from xner.errors import ConfigError, DataError
 from xner.evaluation.projection_gold import read_gold
-from xner.evaluation.projection_run import compare, project_gold, write_predictions
+from xner.evaluation.projection_run import (
+    compare,
+    project_gold,
+    read_predictions,
+    write_predictions,
+)
 from xner.projection.decode import verbatim
 from xner.shards.schema import PSEUDO
 from xner.shards.storage import Folder
@@ -126,7 +131,7 @@ def test_evaluate_projection_projects_what_a_teacher_finds(
         assert {mention["label"] for mention in row} <= {"PER"}
 
 
-def test_compare_refuses_other_gold_and_other_folders(
+def test_read_predictions_refuses_other_gold_and_other_folders(
     made: Callable[..., EvaluateProjectionConfig], tmp_path: Path
 ) -> None:
     config = made()
@@ -134,14 +139,15 @@ def test_compare_refuses_other_gold_and_other_folders(
     table = project_gold(gold, config.aligner, config.quality)
     folder = Folder.at(str(tmp_path / "kept"))
     with pytest.raises(DataError, match=r"kept/predictions\.parquet: no such file"):
-        compare(folder, gold, table, config.bootstrap)
+        read_predictions(folder, gold)
     write_predictions(folder, gold, table)
-    assert compare(folder, gold, table, config.bootstrap).typed.f1 == 0.0
+    kept = read_predictions(folder, gold)
+    assert compare(gold, table, kept, config.bootstrap).typed.f1 == 0.0
     with pytest.raises(DataError, match="60 pairs whose source is not that of these 59"):
-        compare(folder, gold[1:], table.slice(1), config.bootstrap)
+        read_predictions(folder, gold[1:])
     other = read_gold(config.source, config.target, labels=["PER"])
     with pytest.raises(DataError, match="whose gold_mentions is not that"):
-        compare(folder, other, table, config.bootstrap)
+        read_predictions(folder, other)
 
 
 @pytest.mark.parametrize(

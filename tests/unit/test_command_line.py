@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from xner.command_line import load, run_job
-from xner.config import PrepareConfig, ProjectConfig
+from xner.config import (
+    EvaluateProjectionConfig,
+    PrepareConfig,
+    ProjectConfig,
+    TeacherConfig,
+)
 from xner.errors import ConfigError, DataError
 
 RECIPE = """
@@ -41,6 +46,16 @@ def test_command_line_overrides_lie_over_the_recipe(recipe: Path) -> None:
     assert config.cleaning.allow_identical and config.cleaning.max_length_ratio == 2.5
     assert config.bitexts[0].corpus == "Mine"
     assert config.opus.corpora == ["Tatoeba"]
+
+
+def test_command_line_overrides_reach_into_optional_groups() -> None:
+    overrides = {"source.path": "a", "target.path": "b", "aligner.model": "c", "output": "d"}
+    assert load(EvaluateProjectionConfig, None, overrides).teacher is None
+    more = {"mentions": "teacher", "teacher.model": "e", "teacher.batch_tokens": "7"}
+    teacher = load(EvaluateProjectionConfig, None, {**overrides, **more}).teacher
+    assert teacher == TeacherConfig(model="e", batch_tokens=7)
+    with pytest.raises(ConfigError, match=r"command line: id_map\.source_column: missing"):
+        load(EvaluateProjectionConfig, None, {**overrides, "id_map.path": "f"})
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,14 @@ class Difference:
     p: float
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One evaluation against another on the same gold; positive where the first is better."""
+
+    typed: Difference
+    untyped: Difference
+
+
 def sentence_counts(
     gold: Sequence[Iterable[Mention]], predicted: Sequence[Iterable[Mention]], typed: bool = True
 ) -> SentenceCounts:

@@ -57,8 +57,9 @@ class ProjectedPair:
 class Verdict:
     """What became of each projected and each gold mention of a pair: None where right, or a kind.
 
-    ``compared`` has for each projected mention the index of the gold one that it is judged by, if
-    any; ``counterparts`` leads from a source mention's index to its gold mention's.
+    A projected mention is judged by the gold one that it shares most characters with, else by its
+    source mention's counterpart; ``compared`` has that gold mention's index, if there is one.
+    ``counterparts`` leads from a source mention's index to its gold mention's.
     """
 
     projected: tuple[str | None, ...]
@@ -69,7 +70,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class ErrorExample:
-    """An error, with what people need to understand it. ``name`` is the source mention's text."""
+    """An error, with what people need to understand it.
+
+    ``name`` and ``label`` are the source mention's; ``score`` is that of the chosen candidate, or
+    of the best where none was chosen.
+    """
 
     pair_id: str
     source: str
@@ -91,19 +96,14 @@ class ErrorGroup:
     examples: tuple[ErrorExample, ...]
 
 
-def counterparts(
-    gold: GoldPair, source_mentions: Mapping[int, Mention] | None = None
-) -> dict[int, int]:
+def counterparts(gold: GoldPair, source_mentions: Mapping[int, Mention]) -> dict[int, int]:
     """Index of a source mention -> index of the gold target mention that is its counterpart.
 
-    By default of the gold source mentions. Of each type as many are paired as the side with fewer
-    has: first those whose names look alike, then those at the closest relative places.
+    Of each type as many are paired as the side with fewer has: first those whose names look alike,
+    then those at the closest relative places.
     """
-    mentions = source_mentions
-    if mentions is None:
-        mentions = dict(enumerate(gold.source_mentions))
     ranked = []
-    for i, mention in mentions.items():
+    for i, mention in source_mentions.items():
         for j, other in enumerate(gold.target_mentions):
             if mention.label == other.label:
                 alike = similarity(span_text(gold.source, mention), span_text(gold.target, other))
@@ -219,17 +219,17 @@ def _example(
 ) -> ErrorExample:
     gold = pair.gold
     mention = None if source is None else pair.source_mentions[source]
-    score = pair.best_scores.get(source) if source is not None else None
+    best_score = None if source is None else pair.best_scores.get(source)
     return ErrorExample(
         pair_id=gold.pair_id,
         source=gold.source,
         target=gold.target,
-        name=mention and span_text(gold.source, mention),
-        label=mention and mention.label,
-        gold=wanted and span_text(gold.target, wanted),
-        gold_label=wanted and wanted.label,
-        predicted=found and span_text(gold.target, found),
-        score=score if found is None else found.alignment_score,
+        name=None if mention is None else span_text(gold.source, mention),
+        label=None if mention is None else mention.label,
+        gold=None if wanted is None else span_text(gold.target, wanted),
+        gold_label=None if wanted is None else wanted.label,
+        predicted=None if found is None else span_text(gold.target, found),
+        score=best_score if found is None else found.alignment_score,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ import pyarrow as pa
 from xner.config import IdMapConfig, TaggedSourceConfig
 from xner.corpora.tagged import TaggedSentence, read_tagged
 from xner.errors import ConfigError, DataError
-from xner.shards.schema import LABELLED
+from xner.shards.schema import LABELLED, SOURCE_MENTION
 from xner.shards.storage import read_file
 from xner.text.iob2 import decode
 from xner.text.mentions import Mention
@@ -115,16 +115,18 @@ def labelled_table(gold: Sequence[GoldPair]) -> pa.Table:
         "target_lang": [pair.target_lang for pair in gold],
         "source": [pair.source for pair in gold],
         "target": [pair.target for pair in gold],
-        "source_mentions": [
-            [
-                {"start": m.start, "end": m.end, "label": m.label, "score": m.score}
-                for m in pair.source_mentions
-            ]
-            for pair in gold
-        ],
+        "source_mentions": mention_rows(pair.source_mentions for pair in gold),
     }
     unmeasured = {name: [None] * len(gold) for name in LABELLED.names if name not in columns}
     return pa.Table.from_pydict({**columns, **unmeasured}, schema=LABELLED)
+
+
+def mention_rows(groups: Iterable[Iterable[Mention]]) -> list[list[dict[str, Any]]]:
+    """Mentions as the values of a ``source_mentions`` column, one group a row."""
+    return [
+        [{name: getattr(mention, name) for name in SOURCE_MENTION.names} for mention in mentions]
+        for mentions in groups
+    ]
 
 
 def inexpressible(pair: GoldPair) -> list[Mention]:
@@ -210,7 +212,7 @@ def require_parallel(gold: Sequence[GoldPair], where: str) -> None:
 
     Each pair is compared with those that its source makes with the translations up to ten lines
     away. In a stretch of fifty pairs the mean advantage must be three times its standard error.
-    Fewer than thirty pairs are too few to tell and pass.
+    What cannot be told passes: fewer than thirty pairs, and a slip of a few pairs only.
     """
     if len(gold) < _MIN_TESTED:
         return
@@ -236,8 +238,8 @@ def _fits(gold: Sequence[GoldPair], slips: Sequence[int]) -> npt.NDArray[np.floa
     """[num_pairs, num_slips]: how well source n fits translation n + slip, in a ring."""
     sources = [_look(pair.source) for pair in gold]
     targets = [_look(pair.target) for pair in gold]
-    total = sum(look.num_chars for look in targets) / sum(look.num_chars for look in sources)
-    usual = math.log(total)
+    num_sources, num_targets = (sum(look.num_chars for look in side) for side in (sources, targets))
+    usual = math.log(num_targets / num_sources)
     return np.array(
         [
             [_fit(source, targets[(n + slip) % len(gold)], usual) for slip in slips]
@@ -270,4 +272,5 @@ def _advantage(fits: npt.NDArray[np.float64], column: int) -> float:
     differences = fits[:, column] - others
     error = differences.std(ddof=1) / math.sqrt(len(differences))
     mean = float(differences.mean())
-    return mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
+    # Sentences that are all alike fit all translations: nothing speaks against them.
+    return mean / error if error else math.copysign(math.inf, mean)

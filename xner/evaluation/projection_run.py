@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
 from xner.config import AlignerConfig, BootstrapConfig, QualityConfig, TeacherConfig
 from xner.engine.stages import Align, Label, Project
 from xner.errors import ConfigError, DataError
-from xner.evaluation.bootstrap import Difference, difference, sentence_counts
-from xner.evaluation.projection_gold import GoldPair, gold_labels, labelled_table
+from xner.evaluation.bootstrap import Comparison, difference, sentence_counts
+from xner.evaluation.projection_gold import GoldPair, gold_labels, labelled_table, mention_rows
 from xner.shards.schema import PSEUDO, SOURCE_MENTION
 from xner.shards.storage import Folder
 from xner.text.mentions import Mention
 
 PREDICTIONS = "predictions.parquet"
 
-_SCHEMA = PSEUDO.append(pa.field("gold_mentions", pa.list_(SOURCE_MENTION)))
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """This evaluation against another on the same gold; positive where this one is better."""
-
-    typed: Difference
-    untyped: Difference
+_GOLD = pa.field("gold_mentions", pa.list_(SOURCE_MENTION))
+_SCHEMA = PSEUDO.append(_GOLD)
 
 
 def project_gold(
@@ -57,28 +49,33 @@ def project_gold(
 
 def write_predictions(folder: Folder, gold: Sequence[GoldPair], table: pa.Table) -> None:
     """Keep a projected table with its gold as ``predictions.parquet``."""
-    folder.publish_table(PREDICTIONS, table.append_column(_SCHEMA.field(-1), _gold_column(gold)))
+    folder.publish_table(PREDICTIONS, table.append_column(_GOLD, _gold_column(gold)))
+
+
+def read_predictions(folder: Folder, gold: Sequence[GoldPair]) -> pa.Table:
+    """The projected table that was kept in ``folder``.
+
+    Raises DataError when there is none, or when it was projected onto other gold than this.
+    """
+    table = folder.read_table(PREDICTIONS, _SCHEMA)
+    mine = {
+        "source": [pair.source for pair in gold],
+        "target": [pair.target for pair in gold],
+        _GOLD.name: _gold_column(gold).to_pylist(),
+    }
+    for name, values in mine.items():
+        if table[name].to_pylist() != values:
+            raise DataError(
+                f"{folder}/{PREDICTIONS}: {table.num_rows} pairs whose {name} is not that of "
+                f"these {len(gold)}; only evaluations on the same gold can be compared"
+            )
+    return table
 
 
 def compare(
-    folder: Folder, gold: Sequence[GoldPair], table: pa.Table, bootstrap: BootstrapConfig
+    gold: Sequence[GoldPair], table: pa.Table, other: pa.Table, bootstrap: BootstrapConfig
 ) -> Comparison:
-    """The paired bootstrap test of a projected table against the one kept in ``folder``.
-
-    Raises DataError when there is none, or when it was scored on other gold.
-    """
-    other = folder.read_table(PREDICTIONS, _SCHEMA)
-    mine = {
-        "source": table["source"].to_pylist(),
-        "target": table["target"].to_pylist(),
-        "gold_mentions": _gold_column(gold).to_pylist(),
-    }
-    for name, values in mine.items():
-        if other[name].to_pylist() != values:
-            raise DataError(
-                f"{folder}/{PREDICTIONS}: {other.num_rows} pairs whose {name} is not that of "
-                f"these {len(gold)}; only evaluations on the same gold can be compared"
-            )
+    """The paired bootstrap test of one projected table against another."""
     wanted = [pair.target_mentions for pair in gold]
     found, others = (_mentions(each) for each in (table, other))
     typed, untyped = (
@@ -91,13 +88,7 @@ def compare(
 
 
 def _gold_column(gold: Sequence[GoldPair]) -> pa.Array:
-    return pa.array(
-        [
-            [{name: getattr(m, name) for name in SOURCE_MENTION.names} for m in p.target_mentions]
-            for p in gold
-        ],
-        _SCHEMA.field(-1).type,
-    )
+    return pa.array(mention_rows(pair.target_mentions for pair in gold), _GOLD.type)
 
 
 def _mentions(table: pa.Table) -> list[list[Mention]]:

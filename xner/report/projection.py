@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from xner.evaluation.bootstrap import Comparison, Interval
 from xner.evaluation.calibration import Reliability
 from xner.evaluation.projection import ProjectionReport
 from xner.evaluation.projection_errors import KINDS
@@ -13,22 +14,22 @@ from xner.report.terminal import print_summary
 
 def print_projection(title: str, report: ProjectionReport) -> None:
     """Print the scores, what limits them, the calibration, and the errors by kind."""
-    main = [
-        {**_rates("typed", report.typed.overall), "95 % of F1": _f1_interval(report, "typed")},
-        {
-            **_rates("untyped", report.untyped.overall),
-            "95 % of F1": _f1_interval(report, "untyped"),
-        },
-        _rates("ceiling, typed", report.ceiling.overall),
-        _rates("ceiling, untyped", report.ceiling_untyped.overall),
-        _rates("ceiling of the given mentions", report.ceiling_given.overall),
-        _rates("given mentions on the source side", report.source.overall),
-        _rates(f"accepted pairs ({report.num_accepted:,})", report.accepted.overall),
-    ]
+    scores = {
+        "typed": (report.typed, report.typed_intervals["f1"]),
+        "untyped": (report.untyped, report.untyped_intervals["f1"]),
+        "ceiling, typed": (report.ceiling, None),
+        "ceiling, untyped": (report.ceiling_untyped, None),
+        "ceiling of the given mentions": (report.ceiling_given, None),
+        "given mentions on the source side": (report.source, None),
+        f"accepted pairs ({report.num_accepted:,})": (report.accepted, None),
+    }
     print_summary(
         f"{title}: {report.num_pairs:,} pairs, {report.num_source_mentions:,} mentions projected, "
         f"{report.num_gold_mentions:,} in the gold ({report.inexpressible} cut words)",
-        [{**row, "95 % of F1": row.get("95 % of F1", "")} for row in main],
+        [
+            {**_rates(name, each.overall), "95 % of F1": _between(interval)}
+            for name, (each, interval) in scores.items()
+        ],
     )
     groups = {
         "type": report.typed.labels,
@@ -42,7 +43,11 @@ def print_projection(title: str, report: ProjectionReport) -> None:
         "Labels by score (strict; expected calibration error "
         f"{calibration.expected_error:.3f}, untyped {calibration.expected_error_untyped:.3f})",
         [_reliability(f">= {each.low:g}", each) for each in calibration.above]
-        + [_reliability(f"{each.low:.1f} to {each.high:.1f}", each) for each in calibration.bins],
+        + [
+            _reliability(f"{each.low:.1f} to {each.high:.1f}", each)
+            for each in calibration.bins
+            if each.num_labels
+        ],
     )
     if report.errors:
         print_summary(
@@ -62,22 +67,36 @@ def print_projection(title: str, report: ProjectionReport) -> None:
             print(f"words {what} at borders:", ", ".join(f"{w} {n}" for w, n in words.items()))
 
 
+def print_comparison(title: str, comparison: Comparison) -> None:
+    """Print how much better one evaluation is than another, and how sure that is."""
+    print_summary(
+        title,
+        [
+            {
+                "": name,
+                "difference": found.f1,
+                "95 %": _between(found.interval),
+                "p": found.p,
+            }
+            for name, found in (("typed", comparison.typed), ("untyped", comparison.untyped))
+        ],
+    )
+
+
 def _rates(name: str, counts: Counts) -> dict[str, Any]:
-    found = counts.true_positives
     return {
         "": name,
         "precision": counts.precision,
         "recall": counts.recall,
         "F1": counts.f1,
-        "right": found,
+        "right": counts.true_positives,
         "wrong": counts.false_positives,
         "missed": counts.false_negatives,
     }
 
 
-def _f1_interval(report: ProjectionReport, which: str) -> str:
-    found = (report.typed_intervals if which == "typed" else report.untyped_intervals)["f1"]
-    return f"{found.low:.4f} to {found.high:.4f}"
+def _between(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
 
 
 def _reliability(name: str, labels: Reliability) -> dict[str, Any]:

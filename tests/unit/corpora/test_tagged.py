@@ -65,6 +65,15 @@ def test_conll_tells_comments_from_the_token_hash(path: Path) -> None:
     assert tokens(sentence) == ["#", "finished", "#", "2"]
 
 
+def test_conll_gives_the_ids_of_sentences(path: Path) -> None:
+    content = (
+        "# newdoc id = d\n# sent_id = d-1\n# text = a\na O\n\nb O\n\n"
+        "# sent_id=d 3\r\nc O\n\n# sent_id = O\nd O\n"
+    )
+    sentences = read(path, content)
+    assert [sentence.sent_id for sentence in sentences] == ["d-1", None, "d 3", "O"]
+
+
 def test_conll_splits_lines_at_line_feeds_only(path: Path) -> None:
     odd = ["a\u0085b", "a\u2028b", "\u00a0", "x\u000by", "\u3000", "a\rb"]
     (sentence,) = read(path, "".join(f"{token}\tO\n" for token in odd))

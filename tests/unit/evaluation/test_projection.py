@@ -281,4 +281,4 @@ def test_counterparts_are_similar_names_first_then_similar_places() -> None:
         "[Tom/ORG] sah [Bonn/LOC] , [X/LOC] und [Y/LOC] und [Rom/LOC]",
     )
     # Peking stands late in the source, and so does Y among what is left.
-    assert counterparts(pair) == {1: 4, 2: 1, 3: 3}
+    assert counterparts(pair, dict(enumerate(pair.source_mentions))) == {1: 4, 2: 1, 3: 3}

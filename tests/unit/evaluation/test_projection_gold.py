@@ -125,6 +125,7 @@ def with_targets(gold: list[GoldPair], targets: list[str]) -> list[GoldPair]:
 def test_require_parallel_accepts_what_is_parallel() -> None:
     for count in (29, 30, 99, 149, 300):
         require_parallel(miniature_gold(count), "here")
+    require_parallel([gold_pair("( Applause )", "( Beifall )")] * 60, "here")
 
 
 def test_require_parallel_refuses_shuffled_sides() -> None:
