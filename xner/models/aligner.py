@@ -300,6 +300,18 @@ def _is_best(
     return best
 
 
+def names_without_row(encoded: Encoded, requests: Sequence[tuple[Sequence[str], str]]) -> list[str]:
+    """The names that are too long for a window beside their text; not those of mere spaces."""
+    request_of_name = np.repeat(encoded.request_index, np.diff(encoded.name_bounds))
+    placed = set(zip(request_of_name.tolist(), encoded.name_index.tolist(), strict=True))
+    return [
+        name
+        for request, (names, text) in enumerate(requests)
+        for number, name in enumerate(names)
+        if (request, number) not in placed and name.strip() and text.strip()
+    ]
+
+
 def targets(encoded: Encoded, spans: Sequence[Sequence[Sequence[Span]]]) -> list[np.ndarray]:
     """Per row [names, positions] of 0 and 1: the sub-word overlaps a gold span of the name.
 
@@ -512,14 +524,7 @@ class Aligner:
     def _count_names_without_row(
         self, encoded: Encoded, pairs: list[tuple[list[str], str]]
     ) -> None:
-        row_of_name = np.repeat(encoded.request_index, np.diff(encoded.name_bounds))
-        placed = set(zip(row_of_name.tolist(), encoded.name_index.tolist(), strict=True))
-        too_long = [
-            name
-            for request, (names, text) in enumerate(pairs)
-            for number, name in enumerate(names)
-            if (request, number) not in placed and name.strip() and text.strip()
-        ]
+        too_long = names_without_row(encoded, pairs)
         if too_long and not self.num_names_too_long:
             logger.warning(
                 "a name of %d characters does not fit into a window of %d sub-words beside its "

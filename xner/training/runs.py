@@ -67,6 +67,20 @@ def is_held_out(text: str, share: float) -> bool:
     return int.from_bytes(digest) < share * 2**64
 
 
+def held_out_share(optimization: OptimizationConfig, num_examples: int) -> float:
+    """The share of ``num_examples`` examples to hold out: no more than ``max_dev`` or so."""
+    return min(optimization.dev_share, optimization.max_dev / max(num_examples, 1))
+
+
+def check_patience(optimization: OptimizationConfig, num_dev: int) -> None:
+    """Raises ConfigError where a run may stop early and has nothing to tell it when."""
+    if optimization.patience is not None and not num_dev:
+        raise ConfigError(
+            f"optimization.patience = {optimization.patience} needs held-out examples, and there "
+            "are none; raise optimization.dev_share"
+        )
+
+
 def fit(
     make_task: Callable[[Folder], Task],
     optimization: OptimizationConfig,
@@ -150,17 +164,22 @@ def as_rows(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _summary(state: State) -> dict[str, Any]:
-    best = state.epochs[state.best_epoch - 1]
     return {
         "steps": state.step,
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "seconds": round(state.seconds, 2),
         "tokens": state.tokens,
-        "metrics": {key: best[key] for key in best if key not in ("epoch", "step", "loss")},
+        "metrics": _metrics(state),
         "history": state.epochs,
         "curve": [list(point) for point in state.curve],
     }
+
+
+def _metrics(state: State) -> dict[str, float]:
+    """What was measured on held-out examples after the best epoch."""
+    best = state.epochs[state.best_epoch - 1]
+    return {key: best[key] for key in best if key not in ("epoch", "step", "loss")}
 
 
 def _publish(
@@ -171,7 +190,7 @@ def _publish(
         model = task.make_model()
         with local_copy(run_folder / checkpoint_name(state.best_epoch)) as checkpoint:
             load_weights(model, checkpoint)
-        task.save(model, ready)
+        task.save(model, ready, summary["metrics"])
         (ready / RUN_FILE).write_bytes(run_folder.read(RUN_FILE))
         (ready / _SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
         if is_local(model_folder):
