@@ -193,7 +193,9 @@ def test_aligner_counts_an_absent_name_as_right_when_nothing_is_found(
         "table",
     )
     whole = make_task(aligner_recipe(), Folder.at(str(tmp_path / "run")))
-    task = aligner.AlignerTask(whole.config, whole.encoder, whole.training, (example,))
+    task = aligner.AlignerTask(
+        whole.config, whole.encoder, whole.training, (example,), whole.weights
+    )
     metrics = task.evaluate(task.make_model())
     assert {name: metrics[name] for name in metrics if "exact" in name} == {
         "dev_exact": 0.5,

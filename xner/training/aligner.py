@@ -58,8 +58,7 @@ from xner.training.runs import (
     content_of,
     fingerprint,
     fit,
-    held_out_share,
-    is_held_out,
+    held_out,
 )
 
 logger = logging.getLogger(__name__)
@@ -96,6 +95,7 @@ class AlignerTask:
     encoder: Encoder
     training: tuple[AlignmentExample, ...]
     dev: tuple[AlignmentExample, ...]
+    weights: Mapping[str, float]
 
     selection = "dev_exact"
 
@@ -108,10 +108,6 @@ class AlignerTask:
     def _names(self) -> Names:
         return Names.of(self.training)
 
-    @cached_property
-    def _weights(self) -> dict[str, float]:
-        return origin_weights(self.training, self.config.mix)
-
     def make_model(self) -> nn.Module:
         with self.encoder.files() as folder:
             return new_network(folder, self.config.layout)[0]
@@ -120,7 +116,7 @@ class AlignerTask:
         config = self.config
         seed = config.optimization.seed, number
         asked = with_negatives(
-            mixed(self.training, self._weights, (*seed, 1)),
+            mixed(self.training, self.weights, (*seed, 1)),
             self._names,
             config.negatives,
             config.negatives_mix,
@@ -205,11 +201,7 @@ def make_task(config: TrainAlignerConfig, run_folder: Folder) -> AlignerTask:
         raise ConfigError(f"examples: not one example in {', '.join(config.examples)}")
     weights = origin_weights(examples, config.mix)
     examples = [example for example in examples if weights[example.origin]]
-    share = held_out_share(optimization, len(examples))
-    dev = [e for e in examples if is_held_out(e.text, share)]
-    training = [e for e in examples if not is_held_out(e.text, share)]
-    if not training:
-        raise ConfigError("optimization.dev_share leaves no example to train on; lower it")
+    training, dev = held_out(examples, optimization)
     check_patience(optimization, len(dev))
     texts = (text for example in training for text in (example.text, *example.names))
     encoder = find_encoder(config.encoder, texts, run_folder, optimization.seed)
@@ -219,7 +211,7 @@ def make_task(config: TrainAlignerConfig, run_folder: Folder) -> AlignerTask:
     # Held-out texts are asked for absent names too, the same ones at every evaluation.
     seed = (optimization.seed, optimization.epochs)
     asked = with_negatives(dev, Names.of(examples), config.negatives, config.negatives_mix, seed)
-    return AlignerTask(config, encoder, tuple(training), tuple(asked))
+    return AlignerTask(config, encoder, tuple(training), tuple(asked), weights)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -32,6 +32,16 @@ from xner.training.places import CHECKPOINT, checkpoint_name, is_local, local_co
 logger = logging.getLogger(__name__)
 
 _SUMMARY = "training.json"
+
+
+class HasText(Protocol):
+    """An example of anything, of which two with the same text are the same."""
+
+    @property
+    def text(self) -> str: ...
+
+
+Example = TypeVar("Example", bound=HasText)
 
 # Settings that change where and how fast a run goes, not what comes out.
 _ELSEWHERE = {
@@ -67,9 +77,19 @@ def is_held_out(text: str, share: float) -> bool:
     return int.from_bytes(digest) < share * 2**64
 
 
-def held_out_share(optimization: OptimizationConfig, num_examples: int) -> float:
-    """The share of ``num_examples`` examples to hold out: no more than ``max_dev`` or so."""
-    return min(optimization.dev_share, optimization.max_dev / max(num_examples, 1))
+def held_out(
+    examples: Sequence[Example], optimization: OptimizationConfig
+) -> tuple[list[Example], list[Example]]:
+    """The examples to train on, and those held out: ``dev_share`` of them, up to about ``max_dev``.
+
+    Raises ConfigError where none is left to train on.
+    """
+    share = min(optimization.dev_share, optimization.max_dev / max(len(examples), 1))
+    dev = [example for example in examples if is_held_out(example.text, share)]
+    training = [example for example in examples if not is_held_out(example.text, share)]
+    if not training:
+        raise ConfigError("optimization.dev_share leaves no example to train on; lower it")
+    return training, dev
 
 
 def check_patience(optimization: OptimizationConfig, num_dev: int) -> None:

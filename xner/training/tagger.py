@@ -33,8 +33,7 @@ from xner.training.runs import (
     content_of,
     fingerprint,
     fit,
-    held_out_share,
-    is_held_out,
+    held_out,
 )
 
 
@@ -145,12 +144,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     if config.dev:
         dev = _read(config.dev)
     else:
-        share = held_out_share(config.optimization, len(training))
-        held_out = [is_held_out(s.text, share) for s in training]
-        dev = [s for s, out in zip(training, held_out, strict=True) if out]
-        training = [s for s, out in zip(training, held_out, strict=True) if not out]
-    if not training:
-        raise ConfigError("optimization.dev_share leaves no sentence to train on; lower it")
+        training, dev = held_out(training, config.optimization)
     check_patience(config.optimization, len(dev))
     labels = sorted({split_tag(t)[1] for s in training for t in s.tags if t != OUTSIDE})
     if not labels:
