@@ -47,39 +47,38 @@ def test_aligner_single_layout_has_a_name_a_row(aligner_recipe: Any, tmp_path: P
     assert 0.3 < (loss / count).item() < 1.5
 
 
-def test_aligner_folder_has_the_temperature_of_the_best_epoch(
+def test_aligner_folder_has_the_calibration_of_the_best_epoch(
     aligner_recipe: Any, tmp_path: Path
 ) -> None:
     summary = train_aligner(aligner_recipe(optimization={"dev_share": 0.4}))
     metrics = summary["metrics"]
     best = summary["history"][summary["best_epoch"] - 1]
     written = json.loads((tmp_path / "aligner" / "aligner.json").read_text())
-    assert written["temperature"] == metrics["temperature"] == best["temperature"] != 1.0
+    for key in ("score_scale", "score_bias"):
+        assert written[key] == metrics[key] == best[key] not in (0.0, 1.0)
     assert metrics["dev_ece"] < metrics["dev_ece_before"]
 
 
-def test_aligner_temperature_is_fitted_and_judged_on_different_examples() -> None:
-    """Even examples: half of the spans right at score 0.95. Odd ones: all right."""
-    text = "Anna sah Berlin."
-    right, wrong = (
-        AlignmentExample(text, "de", ("Berlin",), ((place,),), "table")
-        for place in [(9, 15), (0, 4)]
-    )
-    examples = [e for pair in [(right, right), (wrong, right)] * 100 for e in pair]
-    matrix = np.array([[0.0, 0.0, 0.95, 0.0]], dtype=np.float32)
-    words = [segment(text)] * len(examples)
-    decoding = AlignerConfig(model="none")
-    found = HeldOut(examples, words, [matrix] * len(examples), decoding)
-    figures = calibrated(found)
-    assert figures["temperature"] > 5
-    assert figures["dev_ece_before"] == pytest.approx(0.05, abs=1e-3)
-    assert figures["dev_ece"] > 0.3
+def test_aligner_calibration_is_fitted_and_judged_on_different_spans() -> None:
+    """Even spans: half of them right at score 0.95. Odd ones: all right."""
+    scores, right = [0.95] * 400, [True, True, False, True] * 100
+    figures = calibrated(scores, right)
+    assert figures["dev_ece_before"] == pytest.approx(0.05)
+    assert figures["dev_ece"] > 0.4
     assert figures["dev_sure"] == 0 and "dev_sure_right" not in figures
-    assert found.exact_shares() == {"exact": 0.75, "exact_present": 0.75, "exact_absent": 0.0}
-    ever_right = HeldOut(examples[1::2], words[1::2], [matrix] * 200, decoding)
-    figures = calibrated(ever_right)
-    assert figures["temperature"] < 1
+    figures = calibrated(scores, [True] * 400)
+    assert figures["dev_ece"] < figures["dev_ece_before"]
     assert (figures["dev_sure"], figures["dev_sure_right"]) == (1.0, 1.0)
+
+
+def test_aligner_held_out_names_are_scored_as_decoded() -> None:
+    text = "Anna sah Berlin."
+    matrix = np.array([[0.0, 0.0, 0.95, 0.0], [0.6, 0.0, 0.0, 0.0], [0, 0, 0, 0]], dtype=np.float32)
+    example = AlignmentExample(text, "de", ("Berlin", "Sah", "Rom"), (((9, 15),), (), ()), "table")
+    found = HeldOut([example], [segment(text)], [matrix], AlignerConfig(model="none"))
+    scores, right = found.scored()
+    assert scores == pytest.approx([0.95, 0.6], abs=1e-3) and right == [True, False]
+    assert found.exact_shares() == {"exact": 2 / 3, "exact_present": 1.0, "exact_absent": 0.5}
 
 
 def test_aligner_epoch_mixes_negates_and_varies_as_the_recipe_says(
@@ -202,8 +201,7 @@ def test_aligner_counts_an_absent_name_as_right_when_nothing_is_found(
         "dev_exact_present": 0.5,
         "dev_exact_absent": 0.5,
     }
-    # Three spans are too few to say what a score is worth.
-    assert metrics["temperature"] == 1.0
+    assert metrics["score_scale"] > 0
 
 
 @pytest.mark.parametrize(

@@ -62,11 +62,15 @@ logger = logging.getLogger(__name__)
 
 
 class AlignerSettings(Record):
-    """What aligner.json holds; `temperature` divides the logits."""
+    """What aligner.json holds; `score_scale` and `score_bias` calibrate the scores of spans.
+
+    See xner.projection.calibration; they are fitted at the end of training.
+    """
 
     layout: Layout
     max_length: int = Field(256, ge=8)
-    temperature: float = Field(1.0, gt=0)
+    score_scale: float = Field(1.0, gt=0)
+    score_bias: float = 0.0
     format_version: Literal[1] = 1
 
 
@@ -514,7 +518,7 @@ class Aligner:
         batch = collate(encoded, rows, self.tokenizer.pad_token_id)
         with torch.inference_mode():
             logits = self.network({key: value.to(self.device) for key, value in batch.items()})
-            probabilities = (logits / self.settings.temperature).sigmoid().cpu().numpy()
+            probabilities = logits.sigmoid().cpu().numpy()
         source = ranges(encoded.bounds[rows], encoded.bounds[rows + 1])
         mask = pair_mask(batch).numpy()
         is_best = np.zeros((mask.shape[0], mask.shape[2]), dtype=bool)

@@ -1,57 +1,78 @@
-"""What a score is worth: it is calibrated where, of the labels with score 0.9, 90 % are right.
+"""What a score is worth: calibrated, of the labels with score 0.9 there are 90 % right.
 
-The aligner's probabilities are those of words; a label's score is the mean over its words, and what
-it should tell is whether the whole span is right. So the temperature that divides the logits (Guo
-et al. 2017) is fitted on spans as they are decoded, not on words. It moves no probability over 0.5,
-so at that threshold it changes what a score means and not which words are marked.
+The aligner's probabilities are those of words; a candidate's score is their mean over a run, and
+what it should tell is whether the whole span is right. A mean over words that passed a threshold of
+0.5 is hardly ever below 0.5, however often such spans are wrong; so a temperature on the logits
+(Guo et al. 2017), which leaves 0.5 where it is, cannot do it. Platt's two parameters (1999) on the
+logit of the score can. Measured on 1,802 spans that a tiny aligner found in held-out sentences of
+the miniature world (fitted on one half, judged on the other): expected calibration error 0.098 as
+the scores come, 0.083 with a temperature, 0.031 with two parameters.
+
+A calibration rises with the score, so it changes what a score means and never which of two
+candidates is the better one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-# From a quarter to ten in steps of 10 %: the likelihood is flat at its top.
-TEMPERATURES = tuple(float(t) for t in np.round(1.1 ** np.arange(-14, 25), 4))
+Floats = npt.NDArray[np.float64]
 
-# From fewer spans than these nothing is concluded.
-MIN_SPANS = 50
+# Half a step of what shards keep (see decode.stored_score): the logit of 1 would be infinite.
+_MARGIN = 1 / 8192
 
-# A probability in single precision is 1 from a logit of 17 on.
-_SMALLEST = 1e-7
+_SMALLEST_SCALE = 0.01
 
 
-def tempered(
-    probabilities: npt.NDArray[np.floating], temperature: float
-) -> npt.NDArray[np.float64]:
-    """The probabilities, any shape, with their logits divided by ``temperature``."""
-    p = np.clip(np.asarray(probabilities, dtype=np.float64), _SMALLEST, 1 - _SMALLEST)
-    return 1 / (1 + ((1 - p) / p) ** (1 / temperature))
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A score s becomes the logistic function of ``scale`` * logit(s) + ``bias``; scale > 0."""
+
+    scale: float = 1.0
+    bias: float = 0.0
+
+    def __call__(self, score: float) -> float:
+        """The calibrated score, between 0 and 1."""
+        if self == IDENTITY:
+            return score
+        return float(_logistic(self.scale * _logit(score) + self.bias))
 
 
-def fit_temperature(
-    scored: Callable[[float], tuple[Sequence[float], Sequence[bool]]],
-) -> float:
-    """The temperature under which scores predict best which spans are right; 1 for too few spans.
+IDENTITY = Calibration()
 
-    ``scored`` gives for a temperature the scores of the spans that are found, and whether each is
-    right. Minimises the negative log-likelihood towards the smoothed targets of Platt (1999), which
-    keep the score of spans that happen to be all right from going to 1.
+
+def fit_calibration(scores: Sequence[float], right: Sequence[bool]) -> Calibration:
+    """The calibration under which scores predict best which spans are right.
+
+    Maximises the likelihood and a normal prior around scale 1 (variance 0.1) and bias 0 (variance
+    1): from few spans little is concluded, and spans that all happen to be right do not score 1.
     """
-    if len(scored(1.0)[0]) < MIN_SPANS:
-        return 1.0
-    return min(TEMPERATURES, key=lambda temperature: _loss(*scored(temperature)))
+    prior, precision = np.array([1.0, 0.0]), np.array([10.0, 1.0])
+    inputs = np.stack([_logit(scores), np.ones(len(scores))], axis=1)
+    is_right = np.asarray(right, dtype=np.float64)
 
+    def loss(parameters: Floats) -> float:
+        odds = inputs @ parameters
+        surprise = np.logaddexp(0, odds) - is_right * odds
+        return float(surprise.sum() + (precision * (parameters - prior) ** 2).sum() / 2)
 
-def _loss(scores: Sequence[float], right: Sequence[bool]) -> float:
-    """Mean negative log-likelihood."""
-    p = np.clip(scores, _SMALLEST, 1 - _SMALLEST)
-    is_right = np.asarray(right, dtype=bool)
-    num_right, num_wrong = is_right.sum(), (~is_right).sum()
-    target = np.where(is_right, (num_right + 1) / (num_right + 2), 1 / (num_wrong + 2))
-    return float(-np.mean(target * np.log(p) + (1 - target) * np.log(1 - p)))
+    parameters = prior
+    for _ in range(50):
+        p = _logistic(inputs @ parameters)
+        gradient = inputs.T @ (p - is_right) + precision * (parameters - prior)
+        curvature = (inputs.T * (p * (1 - p))) @ inputs + np.diag(precision)
+        step = np.linalg.solve(curvature, gradient)
+        while loss(parameters - step) > loss(parameters) and np.abs(step).max() > 1e-9:
+            step = step / 2
+        parameters = parameters - step
+        if np.abs(step).max() < 1e-9:
+            break
+    # Scores that tell the opposite of what they should are taken for telling nothing.
+    return Calibration(max(float(parameters[0]), _SMALLEST_SCALE), float(parameters[1]))
 
 
 def calibration_error(scores: Sequence[float], right: Sequence[bool], num_bins: int = 10) -> float:
@@ -65,3 +86,12 @@ def calibration_error(scores: Sequence[float], right: Sequence[bool], num_bins: 
     bins = np.minimum((p * num_bins).astype(int), num_bins - 1)
     gaps = np.bincount(bins, weights=p - is_right)
     return float(np.abs(gaps).sum() / len(p))
+
+
+def _logit(scores: npt.ArrayLike) -> Floats:
+    p = np.clip(np.asarray(scores, dtype=np.float64), _MARGIN, 1 - _MARGIN)
+    return np.log(p) - np.log1p(-p)
+
+
+def _logistic(odds: Floats) -> Floats:
+    return 1 / (1 + np.exp(-odds))

@@ -2,7 +2,7 @@
 
 What an epoch shows of the examples is told in ``xner.corpora.alignment_epoch``. The best epoch is
 the one that places most held-out names exactly, decoded as they would be in use; a name that is not
-there is right when nothing is found for it. On the same held-out examples the temperature is
+there is right when nothing is found for it. On the same held-out examples a calibration is
 fitted that makes a score the probability that the span is right.
 """
 
@@ -43,11 +43,7 @@ from xner.models.aligner import (
     targets,
 )
 from xner.models.encoder import load_tokenizer, window_length
-from xner.projection.calibration import (
-    calibration_error,
-    fit_temperature,
-    tempered,
-)
+from xner.projection.calibration import IDENTITY, calibration_error, fit_calibration
 from xner.projection.decode import Candidate, candidates
 from xner.shards.storage import Folder
 from xner.text.words import Span, segment
@@ -153,13 +149,14 @@ class AlignerTask:
         aligner = Aligner(decoding, (model, self._tokenizer, settings))
         found = HeldOut.of(aligner, decoding, self.dev)
         metrics = {f"dev_{name}": share for name, share in found.exact_shares().items()}
-        return {**metrics, **calibrated(found)}
+        return {**metrics, **calibrated(*found.scored())}
 
     def save(self, model: nn.Module, folder: Path, metrics: Mapping[str, float]) -> None:
         settings = AlignerSettings(
             layout=self.config.layout,
             max_length=self.config.max_length,
-            temperature=metrics.get("temperature", 1.0),
+            score_scale=metrics.get("score_scale", IDENTITY.scale),
+            score_bias=metrics.get("score_bias", IDENTITY.bias),
         )
         save_aligner(model, self._tokenizer, folder, settings)
 
@@ -233,11 +230,11 @@ class HeldOut:
         )
         return cls(examples, words, matrices, decoding)
 
-    def best(self, temperature: float = 1.0) -> Iterator[tuple[Candidate | None, Sequence[Span]]]:
-        """For each name its best candidate at a temperature, if any, and where the name stands."""
+    def best(self) -> Iterator[tuple[Candidate | None, Sequence[Span]]]:
+        """For each name its best candidate, if any, and where the name stands."""
         for example, words, matrix in zip(self.examples, self.words, self.matrices, strict=True):
             found = candidates(
-                tempered(matrix, temperature) if temperature != 1 else matrix,
+                matrix,
                 words,
                 example.text,
                 threshold=self.decoding.threshold,
@@ -247,9 +244,9 @@ class HeldOut:
             for ranked, gold in zip(found, example.spans, strict=True):
                 yield (ranked[0] if ranked else None), gold
 
-    def scored(self, temperature: float) -> tuple[list[float], list[bool]]:
+    def scored(self) -> tuple[list[float], list[bool]]:
         """The scores of the spans that are found, and whether each is exactly right."""
-        pairs = [(best, gold) for best, gold in self.best(temperature) if best is not None]
+        pairs = [(best, gold) for best, gold in self.best() if best is not None]
         return [best.score for best, _ in pairs], [
             (best.start, best.end) in gold for best, gold in pairs
         ]
@@ -272,29 +269,24 @@ class HeldOut:
             "exact_absent": _share(refused),
         }
 
-    def every_other(self, first: int) -> HeldOut:
-        """Half of the examples: from number ``first``, 0 or 1, every second one."""
-        return HeldOut(
-            self.examples[first::2], self.words[first::2], self.matrices[first::2], self.decoding
-        )
 
+def calibrated(scores: Sequence[float], right: Sequence[bool]) -> dict[str, float]:
+    """The calibration that fits one half of the spans, and what it does on the other half.
 
-def calibrated(found: HeldOut) -> dict[str, float]:
-    """The temperature that fits one half of the examples, and what it does on the other half.
-
-    ``temperature``; ``dev_ece_before`` and ``dev_ece``, the expected calibration error without and
-    with it; ``dev_sure``, the share of the spans found that score 0.9 or more, and
+    ``score_scale`` and ``score_bias``; ``dev_ece_before`` and ``dev_ece``, the expected calibration
+    error without and with it; ``dev_sure``, the share of the spans that score 0.9 or more, and
     ``dev_sure_right``, the share of right ones among these (left out where there is none).
     """
-    temperature = fit_temperature(found.every_other(0).scored)
-    other = found.every_other(1)
-    scores, right = other.scored(temperature)
-    sure = [is_right for score, is_right in zip(scores, right, strict=True) if score >= _SURE]
+    calibration = fit_calibration(scores[0::2], right[0::2])
+    scores, right = scores[1::2], right[1::2]
+    after = list(map(calibration, scores))
+    sure = [is_right for score, is_right in zip(after, right, strict=True) if score >= _SURE]
     figures = {
-        "temperature": temperature,
-        "dev_ece_before": calibration_error(*other.scored(1.0)),
-        "dev_ece": calibration_error(scores, right),
-        "dev_sure": len(sure) / max(len(scores), 1),
+        "score_scale": calibration.scale,
+        "score_bias": calibration.bias,
+        "dev_ece_before": calibration_error(scores, right),
+        "dev_ece": calibration_error(after, right),
+        "dev_sure": len(sure) / max(len(after), 1),
     }
     return {**figures, "dev_sure_right": _share(sure)} if sure else figures
 

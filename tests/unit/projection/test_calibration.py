@@ -4,50 +4,44 @@ import numpy as np
 import pytest
 
 from xner.projection.calibration import (
-    MIN_SPANS,
-    TEMPERATURES,
+    IDENTITY,
+    Calibration,
     calibration_error,
-    fit_temperature,
-    tempered,
+    fit_calibration,
 )
 
 
-def test_calibration_temperature_divides_logits() -> None:
-    p = np.array([[0.0, 0.2, 0.5, 0.9, 1.0]], dtype=np.float32)
-    assert tempered(p, 1.0) == pytest.approx(p, abs=1e-6)
-    odds = p[0, 1:4] / (1 - p[0, 1:4])
-    assert tempered(p, 2.0)[0, 1:4] == pytest.approx(odds**0.5 / (1 + odds**0.5))
-    assert tempered(p, 4.0)[0, 2] == 0.5
-    assert (np.diff(tempered(p, 10.0)) > 0).all()
-
-
-@pytest.mark.parametrize("true_temperature", [0.5, 1.0, 3.0])
-def test_calibration_finds_the_temperature_that_made_the_scores(true_temperature: float) -> None:
+@pytest.mark.parametrize(("scale", "bias"), [(1.0, 0.0), (0.5, 0.5), (1.5, -1.4)])
+def test_calibration_finds_what_made_the_scores(scale: float, bias: float) -> None:
     generator = np.random.default_rng(0)
-    claimed = 1 / (1 + np.exp(-generator.uniform(0, 6, size=4000)))
-    is_right = generator.random(4000) < tempered(claimed, true_temperature)
-
-    def scored(temperature: float) -> tuple[list[float], list[bool]]:
-        return tempered(claimed, temperature).tolist(), is_right.tolist()
-
-    assert fit_temperature(scored) == pytest.approx(true_temperature, rel=0.15)
-    error = calibration_error(*scored(fit_temperature(scored)))
-    assert error < 0.03
-    if true_temperature == 3.0:
-        assert calibration_error(*scored(1.0)) > 5 * error
+    scores = generator.uniform(0.5, 1.0, size=4000).tolist()
+    true = [Calibration(scale, bias)(score) for score in scores]
+    right = (generator.random(4000) < true).tolist()
+    fitted = fit_calibration(scores, right)
+    assert (fitted.scale, fitted.bias) == pytest.approx((scale, bias), abs=0.2)
+    after = [fitted(score) for score in scores]
+    assert calibration_error(after, right) < 0.03
+    if bias < 0:
+        assert calibration_error(scores, right) > 4 * calibration_error(after, right)
 
 
-def test_calibration_concludes_nothing_from_few_spans() -> None:
-    def scored(count: int, right: bool) -> float:
-        return fit_temperature(lambda t: ([float(tempered(0.9, t))] * count, [right] * count))
-
-    assert scored(0, True) == scored(MIN_SPANS - 1, True) == 1.0
-    assert scored(MIN_SPANS, False) == TEMPERATURES[-1]
+def test_calibration_concludes_little_from_few_spans() -> None:
+    assert fit_calibration([], []) == IDENTITY
+    assert 0.6 < fit_calibration([0.9], [False])(0.9) < 0.9
+    assert fit_calibration([0.6] * 200, [False] * 200)(0.6) < 0.1
 
 
 def test_calibration_of_spans_that_are_all_right_stays_below_certainty() -> None:
-    fitted = fit_temperature(lambda t: ([float(tempered(0.9, t))] * 60, [True] * 60))
-    assert 0.95 < tempered(0.9, fitted) < 0.995
+    fitted = fit_calibration([0.8, 0.99] * 50, [True] * 100)
+    assert 0.95 < fitted(0.9) < 0.9999
+
+
+def test_calibration_keeps_the_order_of_scores() -> None:
+    scores = np.linspace(0, 1, 50)
+    for fitted in (Calibration(1.5, -1.4), fit_calibration([0.5, 0.99] * 99, [True, False] * 99)):
+        after = [fitted(score) for score in scores]
+        assert (np.diff(after[1:-1]) > 0).all() and 0 < after[0] <= after[-1] < 1
+    assert [IDENTITY(score) for score in (0.0, 0.3, 1.0)] == [0.0, 0.3, 1.0]
 
 
 def test_calibration_error_is_the_gap_between_scores_and_shares() -> None:
