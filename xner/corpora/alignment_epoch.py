@@ -276,6 +276,9 @@ def _in_another_form(
         for name, spans in zip(example.names, example.spans, strict=True)
         for form in (names.forms.get((example.lang, name), ()) if spans else ())
         if form.casefold() not in example.text.casefold()
+        and not any(
+            form in names.forms.get((example.lang, o), ()) for o in example.names if o != name
+        )
     ]
     if not choices or _overlap(example):
         return example
