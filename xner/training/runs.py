@@ -184,22 +184,17 @@ def as_rows(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _summary(state: State) -> dict[str, Any]:
+    best = state.epochs[state.best_epoch - 1]
     return {
         "steps": state.step,
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "seconds": round(state.seconds, 2),
         "tokens": state.tokens,
-        "metrics": _metrics(state),
+        "metrics": {key: best[key] for key in best if key not in ("epoch", "step", "loss")},
         "history": state.epochs,
         "curve": [list(point) for point in state.curve],
     }
-
-
-def _metrics(state: State) -> dict[str, float]:
-    """What was measured on held-out examples after the best epoch."""
-    best = state.epochs[state.best_epoch - 1]
-    return {key: best[key] for key in best if key not in ("epoch", "step", "loss")}
 
 
 def _publish(
