@@ -47,7 +47,7 @@ from xner.report.terminal import print_summary, write_summary
 from xner.shards import schema
 from xner.shards.storage import Folder
 from xner.text.mentions import Mention
-from xner.training.aligner import exact_shares
+from xner.training.aligner import HeldOut
 
 _log = logging.getLogger("xner.quickstart")
 
@@ -246,7 +246,7 @@ class _World:
     def _alignment_exact(self, lang: str) -> float:
         decoding = AlignerConfig(model=str(self.folder / "aligner"))
         examples = read_examples(str(self.folder / "examples" / "test" / f"{lang}.parquet"))
-        return exact_shares(Aligner(decoding), decoding, examples)["exact"]
+        return HeldOut.of(Aligner(decoding), decoding, examples).exact_shares()["exact"]
 
     def _projection_scores(self, lang: str) -> tuple[float, Scores]:
         """The accepted share of the test pairs, and their labels against what is really there."""

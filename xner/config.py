@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0.0)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(_[A-Za-z]+)?$")]
 
 
@@ -255,6 +256,14 @@ class OptimizationConfig(Record):
     cpus_per_worker: float = Field(1.0, gt=0)
     gpus_per_worker: float = Field(0.0, ge=0)
     dev_share: Share = Field(0.05, description="Share of the examples held out for selection.")
+    max_dev: Count = Field(
+        2000, description="Examples held out at most, roughly: the others are trained on."
+    )
+    patience: Count | None = Field(
+        None,
+        description="Stop after these epochs without a gain on held-out examples; by default "
+        "never. The learning rate falls as if all `epochs` were to come.",
+    )
 
 
 class LossConfig(Record):
@@ -288,6 +297,37 @@ class TrainTaggerConfig(Record):
     engine: EngineConfig = EngineConfig()
 
 
+class NegativesMix(Record):
+    """What kind of names are asked for that are not in the text: weights relative to each other."""
+
+    anywhere: Weight = Field(1.0, description="Any name of the other examples of the language.")
+    alike: Weight = Field(
+        1.0,
+        description="Names that look like one in the text: same origin, number of words, capitals.",
+    )
+    shared_word: Weight = Field(
+        1.0, description="Names of several words that share some, not all, with one in the text."
+    )
+
+    @model_validator(mode="after")
+    def _some_kind(self) -> NegativesMix:
+        if not self.anywhere + self.alike + self.shared_word:
+            raise ValueError("every weight is 0; negatives = 0 asks for no such names")
+        return self
+
+
+class AugmentationConfig(Record):
+    """Shares of the examples that are varied, anew in each epoch, where their places stay known."""
+
+    case: Share = Field(0.0, description="Text, names or both in lower case or in capitals.")
+    form: Share = Field(
+        0.0, description="A name in another of the forms (inflection, spelling) that examples show."
+    )
+    last_word: Share = Field(0.0, description="`John Smith` is only `Smith` in the text.")
+    initials: Share = Field(0.0, description="`J. Smith`, in the text, in the name or in both.")
+    acronym: Share = Field(0.0, description="`EU` for `European Union`, likewise.")
+
+
 class TrainAlignerConfig(Record):
     """`train_aligner`: alignment examples in, an entity aligner out."""
 
@@ -299,10 +339,17 @@ class TrainAlignerConfig(Record):
         description="`single`: one entity a forward (the paper); `packed`: all of a sentence's.",
     )
     examples: list[str] = Field(min_length=1, description="Folders or files of alignment examples.")
+    mix: dict[str, Weight] = Field(
+        default_factory=dict,
+        description="Weight of each origin of examples in an epoch; by default all origins weigh "
+        "the same. An epoch has as many examples as there are, none more than four times.",
+    )
     negatives: Share = Field(
         0.25,
         description="Chance, for each name of a sentence, that one is added that is not in it.",
     )
+    negatives_mix: NegativesMix = NegativesMix()
+    augmentation: AugmentationConfig = AugmentationConfig()
     max_length: Count = Field(256, description="Longest window in sub-words.")
     optimization: OptimizationConfig = OptimizationConfig()
     output: str = Field(description="Model folder to write.")

@@ -37,6 +37,7 @@ from xner.corpora.tagged import LABEL_MAPS, TaggedSentence, read_tagged
 from xner.evaluation.scoring import Scores, score_mentions, score_tags
 from xner.models.aligner import Aligner
 from xner.models.tagger import Tagger
+from xner.projection.calibration import Calibration
 from xner.projection.decode import candidates
 from xner.projection.quality import project_row
 from xner.report.terminal import configure_logging, print_summary, write_summary
@@ -225,7 +226,9 @@ def score_aligner(
     """The gold English mentions projected onto the German words, with the main job's settings."""
     config, quality = AlignerConfig(model=str(aligner)), QualityConfig()
     mentions = [decode(s.tags, s.words) for s in english]
-    matrices = Aligner(config).align(
+    model = Aligner(config)
+    calibration = Calibration(model.settings.score_scale, model.settings.score_bias)
+    matrices = model.align(
         [
             ([source.text[m.start : m.end] for m in own], target.text, target.words)
             for source, own, target in zip(english, mentions, german, strict=True)
@@ -240,6 +243,7 @@ def score_aligner(
             threshold=config.threshold,
             max_gap=config.max_gap,
             max_candidates=config.max_candidates,
+            calibration=calibration,
         )
         row = project_row("", target.text, target.words, own, found, quality)
         projected.append([Mention(m.start, m.end, m.label) for m in row.mentions])

@@ -1,4 +1,4 @@
-"""Small random models of the two families whose special tokens differ: BERT's and XLM-R's."""
+"""Small random models of families whose special tokens or inputs differ: BERT, XLM-R, DeBERTa."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import (
     BertConfig,
     BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
     PreTrainedTokenizerFast,
     XLMRobertaConfig,
     XLMRobertaModel,
@@ -117,6 +119,54 @@ def xlmr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cls_token="<s>",
         sep_token="</s>",
         mask_token="<mask>",
+    )
+
+
+@pytest.fixture(scope="session")
+def deberta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As mDeBERTa-v3: Unigram, [CLS] A [SEP] B [SEP], relative positions alone, no token types."""
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.train_from_iterator(
+        TEXTS,
+        trainers.UnigramTrainer(
+            vocab_size=250, special_tokens=special, unk_token="[UNK]", show_progress=False
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    torch.manual_seed(0)
+    model = DebertaV2Model(
+        DebertaV2Config(
+            vocab_size=tokenizer.get_vocab_size(),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+            type_vocab_size=0,
+            relative_attention=True,
+            position_buckets=16,
+            norm_rel_ebd="layer_norm",
+            share_att_key=True,
+            pos_att_type="p2c|c2p",
+            position_biased_input=False,
+            initializer_range=0.2,
+        )
+    )
+    return save(
+        tokenizer,
+        model,
+        tmp_path_factory.mktemp("deberta"),
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
     )
 
 

@@ -284,23 +284,15 @@ def test_aligner_computes_equal_requests_and_names_once(
 
 def test_aligner_folder_round_trip(aligner_folder: Path, layout: str) -> None:
     network, _, settings = load_aligner(aligner_folder)
-    assert settings == AlignerSettings(layout=layout, max_length=64, temperature=1.0)
+    assert settings == AlignerSettings(
+        layout=layout, max_length=64, score_scale=1.0, score_bias=0.0
+    )
     assert json.loads((aligner_folder / "aligner.json").read_text())["format_version"] == 1
     again, _ = new_network(aligner_folder, layout)
     for name, values in network.state_dict().items():
         assert torch.equal(again.state_dict()[name], values), name
     other = "packed" if layout == "single" else "single"
     assert new_network(aligner_folder, other)[0].layout == other
-
-
-def test_aligner_temperature_softens(aligner_folder: Path) -> None:
-    words = segment(TEXT)
-    [sharp] = Aligner(config(aligner_folder)).align([(NAMES, TEXT, words)])
-    path = aligner_folder / "aligner.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "temperature": 4.0}))
-    [soft] = Aligner(config(aligner_folder)).align([(NAMES, TEXT, words)])
-    odds = np.log(sharp / (1 - sharp))
-    assert np.allclose(soft, 1 / (1 + np.exp(-odds / 4)), atol=1e-4)
 
 
 def test_aligner_max_length_of_the_folder_and_of_the_recipe(aligner_folder: Path) -> None:
@@ -316,7 +308,7 @@ def test_aligner_other_folders_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("format_version", 2), ("layout", "triple"), ("temperature", 0), ("x", 1)]
+    ("key", "value"), [("format_version", 2), ("layout", "triple"), ("score_scale", 0), ("x", 1)]
 )
 def test_aligner_settings_that_cannot_be(aligner_folder: Path, key: str, value: object) -> None:
     path = aligner_folder / "aligner.json"
@@ -386,6 +378,65 @@ def exact_share(aligner: Aligner, examples: list) -> float:
         for scores, gold in zip(matrix, spans, strict=True)
     ]
     return float(np.mean(exact))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["bert", "xlmr", "deberta"])
+def test_aligner_takes_a_step_from_any_encoder(
+    family: str,
+    precision: torch.dtype,
+    layout: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    """The encoder's weights move too, the loss falls, and the folder is read again as it was."""
+    torch.manual_seed(0)
+    network, tokenizer = new_network(request.getfixturevalue(f"{family}_folder"), layout)
+    network.eval()
+    encoded = encode_requests(tokenizer, [(NAMES, TEXT)], layout, 64)
+    spans = [[[(0, 13)], [(19, 31)], [(35, 41)]]]
+    batch = collate(
+        encoded,
+        np.arange(len(encoded.lengths)),
+        tokenizer.pad_token_id,
+        targets=targets(encoded, spans),
+    )
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
+    losses = []
+    for _ in range(3):
+        with torch.autocast("cpu", dtype=precision, enabled=precision is not torch.float32):
+            loss = alignment_loss(network(batch), batch)
+        optimizer.zero_grad()
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step()
+    assert losses[2] < losses[0]
+    embeddings = network.encoder.get_input_embeddings().weight.grad
+    assert embeddings is not None and embeddings.abs().sum() > 0
+    settings = AlignerSettings(layout=layout, max_length=64)
+    save_aligner(network, tokenizer, tmp_path, settings)
+    words = segment(TEXT)
+    loaded = Aligner(config(tmp_path)).align([(NAMES, TEXT, words)])
+    here = Aligner(config(tmp_path), (network, tokenizer, settings)).align([(NAMES, TEXT, words)])
+    assert np.allclose(loaded, here, atol=1e-6)
+
+
+def test_aligner_targets_of_a_name_that_a_window_cuts(folder: Path, layout: str) -> None:
+    """Every window marks the part of the name that it holds; together they mark all of it."""
+    tokenizer = load_tokenizer(folder)
+    text = " ".join([TEXT] * 9)
+    place = (text.index("Obama", 60), text.index("Obama", 60) + 120)
+    encoded = encode_requests(tokenizer, [(["Berlin"], text)], layout, 48)
+    marks = targets(encoded, [[[place]]])
+    marked = set()
+    for row, mark in enumerate(marks):
+        subwords = encoded.subword[encoded.bounds[row] : encoded.bounds[row + 1]]
+        assert (subwords[mark[0] == 1] >= 0).all()
+        marked |= set(subwords[mark[0] == 1].tolist())
+    assert sum(mark.any() for mark in marks) > 1
+    starts, ends = encoded.texts.starts, encoded.texts.ends
+    inside = (starts < place[1]) & (ends > place[0]) & (starts < ends)
+    assert marked == set(np.flatnonzero(inside).tolist())
 
 
 def test_aligner_learns_its_examples(layout: str, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +82,7 @@ class LinearTask:
         loss, count = self.loss(model, self.epoch(0).collate(np.arange(self.num_rows)))
         return {"closeness": -(loss / count).item()}
 
-    def save(self, model: nn.Module, folder: Path) -> None:
+    def save(self, model: nn.Module, folder: Path, metrics: Mapping[str, float]) -> None:
         folder.mkdir(exist_ok=True)
         torch.save(model.state_dict(), folder / "model.pt")
 

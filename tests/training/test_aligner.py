@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections import Counter
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,7 @@ from xner.shards.schema import ALIGNMENT_EXAMPLES
 from xner.shards.storage import Folder
 from xner.text.words import segment
 from xner.training import aligner
-from xner.training.aligner import (
-    Names,
-    make_task,
-    train_aligner,
-    with_negatives,
-)
+from xner.training.aligner import HeldOut, calibrated, make_task, train_aligner
 
 BERLIN = AlignmentExample("Sie wohnt in Berlin.", "de", ("Berlin",), (((13, 19),),), "table")
 ROME = AlignmentExample("Rom ist alt.", "de", ("Rome",), (((0, 3),),), "table")
@@ -52,42 +47,112 @@ def test_aligner_single_layout_has_a_name_a_row(aligner_recipe: Any, tmp_path: P
     assert 0.3 < (loss / count).item() < 1.5
 
 
+def test_aligner_folder_has_the_calibration_of_the_best_epoch(
+    aligner_recipe: Any, tmp_path: Path
+) -> None:
+    summary = train_aligner(aligner_recipe(optimization={"dev_share": 0.4}))
+    metrics = summary["metrics"]
+    best = summary["history"][summary["best_epoch"] - 1]
+    written = json.loads((tmp_path / "aligner" / "aligner.json").read_text())
+    for key in ("score_scale", "score_bias"):
+        assert written[key] == metrics[key] == best[key] not in (0.0, 1.0)
+    assert metrics["dev_ece"] < metrics["dev_ece_before"]
+
+
+def test_aligner_calibration_is_fitted_and_judged_on_different_spans() -> None:
+    """Even spans: half of them right at score 0.95. Odd ones: all right."""
+    scores, right = [0.95] * 400, [True, True, False, True] * 100
+    figures = calibrated(scores, right)
+    assert figures["dev_ece_before"] == pytest.approx(0.05)
+    assert figures["dev_ece"] > 0.4
+    assert figures["dev_sure"] == 0 and "dev_sure_right" not in figures
+    figures = calibrated(scores, [True] * 400)
+    assert figures["dev_ece"] < figures["dev_ece_before"]
+    assert (figures["dev_sure"], figures["dev_sure_right"]) == (1.0, 1.0)
+
+
+def test_aligner_held_out_names_are_scored_as_decoded() -> None:
+    text = "Anna sah Berlin."
+    matrix = np.array([[0.0, 0.0, 0.95, 0.0], [0.6, 0.0, 0.0, 0.0], [0, 0, 0, 0]], dtype=np.float32)
+    example = AlignmentExample(text, "de", ("Berlin", "Sah", "Rom"), (((9, 15),), (), ()), "table")
+    found = HeldOut([example], [segment(text)], [matrix], AlignerConfig(model="none"))
+    scores, right = found.scored()
+    assert scores == pytest.approx([0.95, 0.6], abs=1e-3) and right == [True, False]
+    assert found.exact_shares() == {"exact": 2 / 3, "exact_present": 1.0, "exact_absent": 0.5}
+
+
+def test_aligner_epoch_mixes_negates_and_varies_as_the_recipe_says(
+    aligner_recipe: Any, tmp_path: Path
+) -> None:
+    recipe = aligner_recipe(negatives=0.0, augmentation={"case": 1.0})
+    task = make_task(recipe, Folder.at(str(tmp_path / "run")))
+    plain = make_task(aligner_recipe(negatives=0.0), Folder.at(str(tmp_path / "run")))
+    again, other = task.epoch(1), task.epoch(2)
+    assert np.array_equal(task.epoch(1).encoded.input_ids, again.encoded.input_ids)
+    assert not np.array_equal(other.encoded.input_ids, again.encoded.input_ids)
+    assert not np.array_equal(plain.epoch(1).encoded.input_ids, again.encoded.input_ids)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mix": {"anchor": 1.0}}, r"mix\.anchor: no example is of this origin.* have made"),
+        ({"mix": {"made": 0.0}}, "mix: every weight is 0"),
+        ({"optimization": {"dev_share": 1.0, "max_dev": 10**6}}, "no example to train on"),
+        ({"optimization": {"dev_share": 0.0, "patience": 2}}, "patience = 2 needs held-out"),
+    ],
+)
+def test_aligner_settings_that_leave_nothing(
+    aligner_recipe: Any, settings: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train_aligner(aligner_recipe(**settings))
+
+
+def test_aligner_without_examples(aligner_recipe: Any, tmp_path: Path) -> None:
+    pq.write_table(ALIGNMENT_EXAMPLES.empty_table(), tmp_path / "none.parquet")
+    with pytest.raises(ConfigError, match=r"examples: not one example in .*none\.parquet"):
+        train_aligner(aligner_recipe(examples=[str(tmp_path / "none.parquet")]))
+
+
+def test_aligner_says_how_many_names_do_not_fit(
+    aligner_recipe: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = "Kalomi " * 30
+    rows = [
+        {"text": f"Zug {n} kam", "lang": "de", "names": names, "spans": spans, "origin": "made"}
+        for n, (names, spans) in enumerate(
+            [(["Zug"], [[{"start": 0, "end": 3}]])] * 9 + [([long], [[]])]
+        )
+    ]
+
+    def recipe(rows: Any) -> Any:
+        pq.write_table(pa.Table.from_pylist(rows, ALIGNMENT_EXAMPLES), tmp_path / "long.parquet")
+        return aligner_recipe(
+            examples=[str(tmp_path / "long.parquet")],
+            negatives=0.0,
+            max_length=24,
+            optimization={"dev_share": 0.0},
+        )
+
+    task = make_task(recipe(rows), Folder.at(str(tmp_path / "run")))
+    assert len(task.epoch(0).lengths) == 9
+    assert "1 of 10 names do not fit into a window of 24 sub-words" in caplog.text
+    with pytest.raises(ConfigError, match="max_length = 24: not one name"):
+        train_aligner(recipe(rows[-1:]))
+
+
+def test_aligner_holds_out_no_more_than_it_may(aligner_recipe: Any, tmp_path: Path) -> None:
+    recipe = aligner_recipe(optimization={"dev_share": 0.5, "max_dev": 60})
+    task = make_task(recipe, Folder.at(str(tmp_path / "run")))
+    assert 40 < len(task.dev) < 80
+    assert len(task.dev) + len(task.training) == 600
+
+
 def test_aligner_single_layout_trains(aligner_recipe: Any) -> None:
     summary = train_aligner(aligner_recipe(layout="single", optimization={"max_steps": 25}))
     losses = [loss for _, loss in summary["curve"]]
     assert np.mean(losses[-5:]) < losses[0] / 2
-
-
-def test_aligner_adds_names_that_are_not_in_the_text() -> None:
-    examples = [BERLIN, ROME, PARIS] * 50
-    names = Names.of(examples)
-    mixed = with_negatives(examples, names, 0.5, (0, 0))
-    added = Counter()
-    for before, after in zip(examples, mixed, strict=True):
-        asked = dict(zip(after.names, after.spans, strict=True))
-        for name, spans in zip(before.names, before.spans, strict=True):
-            assert asked.pop(name) == spans
-        for name, spans in asked.items():
-            assert spans == ()
-            added[before.lang, name] += 1
-    assert set(added) == {("de", "Berlin"), ("de", "Rome")}
-    assert 30 <= sum(added.values()) <= 70
-
-
-def test_aligner_adds_no_name_that_is_there_in_another_form() -> None:
-    unmarked = AlignmentExample("Heute in Rom.", "de", (), (), "table")
-    mixed = with_negatives([unmarked] * 50, Names.of([ROME, BERLIN]), 1.0, (0,))
-    assert {name for example in mixed for name in example.names} == {"Berlin"}
-
-
-def test_aligner_draws_other_names_in_another_epoch_and_the_same_in_the_same() -> None:
-    cities = [
-        AlignmentExample(f"Stadt {n}x.", "de", (f"City {n}",), (((6, 9),),), "table")
-        for n in range(20)
-    ]
-    names = Names.of(cities)
-    first, again, other = (with_negatives(cities, names, 0.5, (3, epoch)) for epoch in (1, 1, 2))
-    assert first == again != other
 
 
 def test_aligner_asks_held_out_texts_for_absent_names_too(
@@ -127,12 +192,16 @@ def test_aligner_counts_an_absent_name_as_right_when_nothing_is_found(
         "table",
     )
     whole = make_task(aligner_recipe(), Folder.at(str(tmp_path / "run")))
-    task = aligner.AlignerTask(whole.config, whole.encoder, whole.training, (example,))
-    assert task.evaluate(task.make_model()) == {
+    task = aligner.AlignerTask(
+        whole.config, whole.encoder, whole.training, (example,), whole.weights
+    )
+    metrics = task.evaluate(task.make_model())
+    assert {name: metrics[name] for name in metrics if "exact" in name} == {
         "dev_exact": 0.5,
         "dev_exact_present": 0.5,
         "dev_exact_absent": 0.5,
     }
+    assert metrics["score_scale"] > 0
 
 
 @pytest.mark.parametrize(

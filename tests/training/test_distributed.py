@@ -89,3 +89,15 @@ def test_distributed_loss_that_is_no_number_is_not_tried_again(
         distributed.train_on_ray(
             linear_task(poisoned=3), TWO_WORKERS, Folder.at(str(tmp_path / "run"))
         )
+
+
+def test_distributed_workers_stop_together_where_nothing_is_gained(
+    linear_task: Any, tmp_path: Path
+) -> None:
+    class Stuck(linear_task):
+        def evaluate(self, model: Any) -> dict[str, float]:
+            return {"closeness": 0.5}
+
+    patient = TWO_WORKERS.model_copy(update={"epochs": 9, "patience": 2})
+    state = distributed.train_on_ray(Stuck(), patient, Folder.at(str(tmp_path / "run")))
+    assert (state.epoch, state.best_epoch) == (3, 1)

@@ -101,6 +101,47 @@ def test_loop_stops_at_max_steps(linear_task: Any, desk: Any, tmp_path: Any) -> 
     assert seen[-1].seconds_left == 0.0
 
 
+PATIENT = FAST.model_copy(update={"epochs": 8, "patience": 2})
+SCORES = [0.1, 0.4, 0.3, 0.5, 0.5, 0.2, 0.9, 0.9]
+
+
+def scripted(task: Any) -> Any:
+    """A task whose held-out score depends on the epoch alone, also in a run that goes on."""
+
+    class Scripted(task):
+        def evaluate(self, model: Any) -> dict[str, float]:
+            seen = len(self.evaluations)
+            self.evaluations.append(None)
+            return {"closeness": SCORES[seen]}
+
+    return Scripted
+
+
+def test_loop_stops_when_patience_is_at_its_end(linear_task: Any, desk: Any, tmp_path: Any) -> None:
+    state = train(scripted(linear_task)(), PATIENT, desk(tmp_path / "two"))
+    assert (state.epoch, state.best_epoch) == (6, 4)
+    hasty = PATIENT.model_copy(update={"patience": 1})
+    state = train(scripted(linear_task)(), hasty, desk(tmp_path / "one"))
+    assert (state.epoch, state.best_epoch) == (3, 2)
+
+
+@pytest.mark.parametrize("dies_after", [2, 5, 6])
+def test_loop_that_was_killed_stops_at_the_same_epoch(
+    linear_task: Any, desk: Any, tmp_path: Any, dies_after: int
+) -> None:
+    task = scripted(linear_task)()
+    with pytest.raises(KeyboardInterrupt):
+        train(task, PATIENT, desk(tmp_path, dies_after=dies_after))
+    state = train(task, PATIENT, desk(tmp_path))
+    assert (state.epoch, state.best_epoch) == (6, 4)
+    assert len(task.evaluations) == 6
+
+
+def test_loop_stops_all_workers_at_once(linear_task: Any, desk: Any, tmp_path: Any) -> None:
+    states = train_in_threads(scripted(linear_task)(), PATIENT, 2, desk, tmp_path)
+    assert [state.epoch for state in states] == [6, 6]
+
+
 @pytest.mark.parametrize("dies_after", [1, 2])
 def test_loop_resumes_to_the_same_weights(
     linear_task: Any, desk: Any, tmp_path: Any, dies_after: int
@@ -185,11 +226,14 @@ def train_in_threads(task: Any, optimization: Any, count: int, desk: Any, folder
             return model
 
         def total(self, values: Any) -> Any:
-            slots[self.rank] = (values, [p.grad for p in models[self.rank].parameters()])
+            gradients = [p.grad for p in models[self.rank].parameters() if p.grad is not None]
+            slots[self.rank] = (values, gradients)
             barrier.wait()
             values = sum(values for values, _ in slots)
             means = [sum(same) / count for same in zip(*(g for _, g in slots), strict=True)]
             barrier.wait()
+            if not means:
+                return values
             for parameter, mean in zip(models[self.rank].parameters(), means, strict=True):
                 parameter.grad = mean.clone()
             return values

@@ -23,7 +23,7 @@ from xner.shards.schema import ALIGNMENT_EXAMPLES
 from xner.shards.storage import files_at
 from xner.text.words import Span
 
-Origin = Literal["verbatim", "table", "carrier", "anchor", "miniature"]
+Origin = Literal["verbatim", "table", "carrier", "anchor", "bitext", "miniature"]
 
 
 @dataclass(frozen=True, slots=True, order=True)

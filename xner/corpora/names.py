@@ -17,7 +17,7 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -268,38 +268,39 @@ def carrier_examples(
         return
     choose = random.Random(f"{seed} {example.text}")
     for _ in range(num_copies):
-        exchanged: dict[str, tuple[str, str]] = {}
+        others: dict[str, tuple[str, str]] = {}
         for name, lexicon in tables.items():
             other = choose.choice(list(lexicon.translations))
             form = choose.choice(lexicon.translations[other])
             # A second place of the same name would make the example wrong.
             is_new = form not in example.text and all(
-                other != o and form not in f and f not in form for o, f in exchanged.values()
+                other != o and form not in f and f not in form for o, f in others.values()
             )
             if is_new and other not in example.names:
-                exchanged[name] = other, form
-        if exchanged:
-            yield _exchanged(example, exchanged)
+                others[name] = other, form
+        if others:
+            yield replace(exchanged(example, others), origin="carrier")
 
 
-def _exchanged(
-    example: AlignmentExample, exchanged: Mapping[str, tuple[str, str]]
-) -> AlignmentExample:
+def exchanged(example: AlignmentExample, others: Mapping[str, tuple[str, str]]) -> AlignmentExample:
+    """The example with names exchanged: ``others`` says by which name and which form of it.
+
+    The new form is put at every place of the old name; no two places may overlap.
+    """
     places = sorted((span, index) for index, spans in enumerate(example.spans) for span in spans)
     spans: list[list[Span]] = [[] for _ in example.names]
     text, done = "", 0
     for (start, end), index in places:
         text += example.text[done:start]
-        _, form = exchanged.get(example.names[index], ("", example.text[start:end]))
+        _, form = others.get(example.names[index], ("", example.text[start:end]))
         spans[index].append((len(text), len(text) + len(form)))
         text += form
         done = end
-    return AlignmentExample(
+    return replace(
+        example,
         text=text + example.text[done:],
-        lang=example.lang,
-        names=tuple(exchanged.get(name, (name, ""))[0] for name in example.names),
+        names=tuple(others.get(name, (name, ""))[0] for name in example.names),
         spans=tuple(tuple(each) for each in spans),
-        origin="carrier",
     )
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from xner.config import AlignerConfig, QualityConfig, TeacherConfig
 from xner.models.aligner import Aligner
 from xner.models.tagger import Tagger
+from xner.projection.calibration import Calibration
 from xner.projection.decode import COPY, Candidate, candidates, stored_score, verbatim
 from xner.projection.quality import from_alignments, project_row, to_alignments
 from xner.shards import schema
@@ -75,7 +76,8 @@ class Align:
             if wanted and words:
                 requests.append((wanted, target, words))
                 asking_rows.append(places)
-        config = self._config
+        config, settings = self._config, self._aligner.settings
+        calibration = Calibration(settings.score_scale, settings.score_bias)
         for (wanted, target, words), places, scores in zip(
             requests, asking_rows, self._aligner.align(requests), strict=True
         ):
@@ -86,6 +88,7 @@ class Align:
                 threshold=config.threshold,
                 max_gap=config.max_gap,
                 max_candidates=config.max_candidates,
+                calibration=calibration,
             )
             places.update(zip(wanted, found, strict=True))
         column = [

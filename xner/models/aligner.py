@@ -62,11 +62,15 @@ logger = logging.getLogger(__name__)
 
 
 class AlignerSettings(Record):
-    """What aligner.json holds; `temperature` divides the logits."""
+    """What aligner.json holds; `score_scale` and `score_bias` calibrate the scores of spans.
+
+    See xner.projection.calibration; they are fitted at the end of training.
+    """
 
     layout: Layout
     max_length: int = Field(256, ge=8)
-    temperature: float = Field(1.0, gt=0)
+    score_scale: float = Field(1.0, gt=0)
+    score_bias: float = 0.0
     format_version: Literal[1] = 1
 
 
@@ -300,6 +304,18 @@ def _is_best(
     return best
 
 
+def names_without_row(encoded: Encoded, requests: Sequence[tuple[Sequence[str], str]]) -> list[str]:
+    """The names that are too long for a window beside their text; not those of mere spaces."""
+    request_of_name = np.repeat(encoded.request_index, np.diff(encoded.name_bounds))
+    placed = set(zip(request_of_name.tolist(), encoded.name_index.tolist(), strict=True))
+    return [
+        name
+        for request, (names, text) in enumerate(requests)
+        for number, name in enumerate(names)
+        if (request, number) not in placed and name.strip() and text.strip()
+    ]
+
+
 def targets(encoded: Encoded, spans: Sequence[Sequence[Sequence[Span]]]) -> list[np.ndarray]:
     """Per row [names, positions] of 0 and 1: the sub-word overlaps a gold span of the name.
 
@@ -502,7 +518,7 @@ class Aligner:
         batch = collate(encoded, rows, self.tokenizer.pad_token_id)
         with torch.inference_mode():
             logits = self.network({key: value.to(self.device) for key, value in batch.items()})
-            probabilities = (logits / self.settings.temperature).sigmoid().cpu().numpy()
+            probabilities = logits.sigmoid().cpu().numpy()
         source = ranges(encoded.bounds[rows], encoded.bounds[rows + 1])
         mask = pair_mask(batch).numpy()
         is_best = np.zeros((mask.shape[0], mask.shape[2]), dtype=bool)
@@ -512,14 +528,7 @@ class Aligner:
     def _count_names_without_row(
         self, encoded: Encoded, pairs: list[tuple[list[str], str]]
     ) -> None:
-        row_of_name = np.repeat(encoded.request_index, np.diff(encoded.name_bounds))
-        placed = set(zip(row_of_name.tolist(), encoded.name_index.tolist(), strict=True))
-        too_long = [
-            name
-            for request, (names, text) in enumerate(pairs)
-            for number, name in enumerate(names)
-            if (request, number) not in placed and name.strip() and text.strip()
-        ]
+        too_long = names_without_row(encoded, pairs)
         if too_long and not self.num_names_too_long:
             logger.warning(
                 "a name of %d characters does not fit into a window of %d sub-words beside its "

@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from xner.projection.calibration import IDENTITY, Calibration
 from xner.text.occurrences import occurrences
 from xner.text.words import Span
 
@@ -56,6 +57,7 @@ def candidates(
     threshold: float,
     max_gap: int,
     max_candidates: int,
+    calibration: Calibration = IDENTITY,
 ) -> list[list[Candidate]]:
     """The candidates of each name, best first; an empty list where no word is likely enough.
 
@@ -63,7 +65,8 @@ def candidates(
     or above ``threshold`` form a run; up to ``max_gap`` words below it are bridged. A run's score
     is the mean over all its words, bridged ones too: a bridge over a word that the model denies
     costs something, and of two runs the one without it wins. Of equal scores the longer run comes
-    first, then the earlier one. Raises ValueError when shapes disagree or a score is not a number.
+    first, then the earlier one. ``calibration`` is applied to the candidates' scores at the end.
+    Raises ValueError when shapes disagree or a score is not a number.
     """
     if scores.ndim != 2 or scores.shape[1] != len(words):
         raise ValueError(f"scores of shape {scores.shape} for {len(words)} words")
@@ -86,7 +89,7 @@ def candidates(
     for runs in found:
         runs.sort(key=lambda c: (-c.score, c.start - c.end, c.start))
         del runs[max_candidates:]
-    return found
+    return [[replace(c, score=stored_score(calibration(c.score))) for c in runs] for runs in found]
 
 
 def verbatim(name: str, text: str, words: Sequence[Span]) -> Span | None:

@@ -1,16 +1,16 @@
 """Training of entity aligners on examples of names and where they stand in a text.
 
-As in the paper (Li, He and Xu 2021), names that do not occur in the text are asked for too, so that
-the aligner learns to find nothing. They are names of other examples of the same language, drawn
-anew in every epoch. The best epoch is the one that places most held-out names exactly, decoded as
-they would be in use; a name that is not there is right when nothing is found for it.
+What an epoch shows of the examples is told in ``xner.corpora.alignment_epoch``. The best epoch is
+the one that places most held-out names exactly, decoded as they would be in use; a name that is not
+there is right when nothing is found for it. On the same held-out examples a calibration is
+fitted that makes a score the probability that the span is right.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from xner.config import AlignerConfig, TrainAlignerConfig
+from xner.corpora.alignment_epoch import (
+    Names,
+    augmented,
+    mixed,
+    origin_weights,
+    with_negatives,
+)
 from xner.corpora.alignment_set import AlignmentExample, read_examples
 from xner.errors import ConfigError
 from xner.models.aligner import (
@@ -29,82 +36,31 @@ from xner.models.aligner import (
     alignment_loss,
     collate,
     encode_requests,
+    names_without_row,
     new_network,
     pair_mask,
     save_aligner,
     targets,
 )
 from xner.models.encoder import load_tokenizer, window_length
-from xner.projection.decode import candidates
+from xner.projection.calibration import IDENTITY, calibration_error, fit_calibration
+from xner.projection.decode import Candidate, candidates
 from xner.shards.storage import Folder
-from xner.text.words import segment
+from xner.text.words import Span, segment
 from xner.training.encoders import Encoder, encoder_content, find_encoder
 from xner.training.loop import Batch, Progress, log_progress
-from xner.training.runs import content_of, fingerprint, fit, is_held_out
+from xner.training.runs import (
+    check_patience,
+    content_of,
+    fingerprint,
+    fit,
+    held_out,
+)
 
-# A drawn name that is or may be in the text after all is replaced, but not for ever.
-_DRAWS = 5
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Names:
-    """The distinct names of each language, and every form in which a name was seen in a text."""
-
-    by_lang: dict[str, tuple[str, ...]]
-    forms: dict[tuple[str, str], frozenset[str]]
-
-    @classmethod
-    def of(cls, examples: Iterable[AlignmentExample]) -> Names:
-        forms: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        for example in examples:
-            for name, spans in zip(example.names, example.spans, strict=True):
-                seen = {name, *(example.text[start:end] for start, end in spans)}
-                forms[example.lang, name] |= seen
-        by_lang: defaultdict[str, list[str]] = defaultdict(list)
-        for lang, name in sorted(forms):
-            by_lang[lang].append(name)
-        return cls(
-            {lang: tuple(names) for lang, names in by_lang.items()},
-            {key: frozenset(seen) for key, seen in forms.items()},
-        )
-
-    def draw(self, example: AlignmentExample, generator: np.random.Generator) -> str | None:
-        """A name that stands in the text in none of its known forms; None where none was found."""
-        names = self.by_lang.get(example.lang, ())
-        for _ in range(_DRAWS if names else 0):
-            name = names[generator.integers(len(names))]
-            forms = self.forms[example.lang, name]
-            if name not in example.names and not any(form in example.text for form in forms):
-                return name
-        return None
-
-
-def with_negatives(
-    examples: Sequence[AlignmentExample], names: Names, share: float, seed: Sequence[int]
-) -> list[AlignmentExample]:
-    """The examples with names added that are not in the text, and all names in random order.
-
-    For each name of an example one is added with probability ``share``; an example without a name
-    counts as having one. The same arguments give the same examples.
-    """
-    generator = np.random.default_rng(seed)
-    mixed = []
-    for example in examples:
-        added = dict.fromkeys(
-            drawn
-            for _ in range(generator.binomial(max(len(example.names), 1), share))
-            if (drawn := names.draw(example, generator)) is not None
-        )
-        asked = [*zip(example.names, example.spans, strict=True), *((name, ()) for name in added)]
-        order = generator.permutation(len(asked))
-        mixed.append(
-            replace(
-                example,
-                names=tuple(asked[index][0] for index in order),
-                spans=tuple(asked[index][1] for index in order),
-            )
-        )
-    return mixed
+# Held-out spans with this score and above are counted for the run's summary.
+_SURE = 0.9
 
 
 @dataclass(frozen=True)
@@ -135,6 +91,7 @@ class AlignerTask:
     encoder: Encoder
     training: tuple[AlignmentExample, ...]
     dev: tuple[AlignmentExample, ...]
+    weights: Mapping[str, float]
 
     selection = "dev_exact"
 
@@ -152,14 +109,31 @@ class AlignerTask:
             return new_network(folder, self.config.layout)[0]
 
     def epoch(self, number: int) -> Forwards:
-        seed = (self.config.optimization.seed, number)
-        asked = with_negatives(self.training, self._names, self.config.negatives, seed)
-        encoded = encode_requests(
-            self._tokenizer,
-            [(example.names, example.text) for example in asked],
-            self.config.layout,
-            self.config.max_length,
+        config = self.config
+        seed = config.optimization.seed, number
+        asked = with_negatives(
+            mixed(self.training, self.weights, (*seed, 1)),
+            self._names,
+            config.negatives,
+            config.negatives_mix,
+            seed,
         )
+        asked = augmented(asked, self._names, config.augmentation, (*seed, 2))
+        pairs = [(example.names, example.text) for example in asked]
+        encoded = encode_requests(self._tokenizer, pairs, config.layout, config.max_length)
+        if not len(encoded.lengths):
+            raise ConfigError(
+                f"max_length = {config.max_length}: not one name of the examples fits beside a text"
+            )
+        left_out = names_without_row(encoded, pairs)
+        if left_out and not number:
+            logger.warning(
+                "%d of %d names do not fit into a window of %d sub-words beside their text: they "
+                "are not trained on",
+                len(left_out),
+                sum(len(example.names) for example in asked),
+                config.max_length,
+            )
         marks = targets(encoded, [example.spans for example in asked])
         return Forwards(encoded, marks, self._tokenizer.pad_token_id)
 
@@ -171,16 +145,20 @@ class AlignerTask:
         if not self.dev:
             return {}
         decoding = AlignerConfig(model="in training", batch_tokens=self._batch_tokens)
-        aligner = Aligner(decoding, (model, self._tokenizer, self._settings))
-        shares = exact_shares(aligner, decoding, self.dev)
-        return {f"dev_{name}": share for name, share in shares.items()}
+        settings = AlignerSettings(layout=self.config.layout, max_length=self.config.max_length)
+        aligner = Aligner(decoding, (model, self._tokenizer, settings))
+        found = HeldOut.of(aligner, decoding, self.dev)
+        metrics = {f"dev_{name}": share for name, share in found.exact_shares().items()}
+        return {**metrics, **calibrated(*found.scored())}
 
-    def save(self, model: nn.Module, folder: Path) -> None:
-        save_aligner(model, self._tokenizer, folder, self._settings)
-
-    @property
-    def _settings(self) -> AlignerSettings:
-        return AlignerSettings(layout=self.config.layout, max_length=self.config.max_length)
+    def save(self, model: nn.Module, folder: Path, metrics: Mapping[str, float]) -> None:
+        settings = AlignerSettings(
+            layout=self.config.layout,
+            max_length=self.config.max_length,
+            score_scale=metrics.get("score_scale", IDENTITY.scale),
+            score_bias=metrics.get("score_bias", IDENTITY.bias),
+        )
+        save_aligner(model, self._tokenizer, folder, settings)
 
     @property
     def _batch_tokens(self) -> int:
@@ -216,10 +194,12 @@ def make_task(config: TrainAlignerConfig, run_folder: Folder) -> AlignerTask:
     """Read the examples and hold some out."""
     optimization = config.optimization
     examples = [example for path in config.examples for example in read_examples(path)]
-    dev = [e for e in examples if is_held_out(e.text, optimization.dev_share)]
-    training = [e for e in examples if not is_held_out(e.text, optimization.dev_share)]
-    if not training:
-        raise ConfigError("optimization.dev_share leaves no example to train on; lower it")
+    if not examples:
+        raise ConfigError(f"examples: not one example in {', '.join(config.examples)}")
+    weights = origin_weights(examples, config.mix)
+    examples = [example for example in examples if weights[example.origin]]
+    training, dev = held_out(examples, optimization)
+    check_patience(optimization, len(dev))
     texts = (text for example in training for text in (example.text, *example.names))
     encoder = find_encoder(config.encoder, texts, run_folder, optimization.seed)
     with encoder.files() as folder:
@@ -227,42 +207,88 @@ def make_task(config: TrainAlignerConfig, run_folder: Folder) -> AlignerTask:
     window_length(network.encoder, tokenizer, config.max_length)
     # Held-out texts are asked for absent names too, the same ones at every evaluation.
     seed = (optimization.seed, optimization.epochs)
-    asked = with_negatives(dev, Names.of(examples), config.negatives, seed)
-    return AlignerTask(config, encoder, tuple(training), tuple(asked))
+    asked = with_negatives(dev, Names.of(examples), config.negatives, config.negatives_mix, seed)
+    return AlignerTask(config, encoder, tuple(training), tuple(asked), weights)
 
 
-def exact_shares(
-    aligner: Aligner, decoding: AlignerConfig, examples: Sequence[AlignmentExample]
-) -> dict[str, float]:
-    """Shares of names whose best candidate is exactly right, as fractions.
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out examples, their words, and the probabilities that the aligner gives these."""
 
-    ``exact``: of all names; ``exact_present``: of those that stand in the text; ``exact_absent``:
-    of those that do not, for which nothing must be found.
-    """
-    words = [segment(example.text) for example in examples]
-    matrices = aligner.align(
-        [(e.names, e.text, spans) for e, spans in zip(examples, words, strict=True)]
-    )
-    placed, refused = [], []
-    for example, spans, matrix in zip(examples, words, matrices, strict=True):
-        found = candidates(
-            matrix,
-            spans,
-            example.text,
-            threshold=decoding.threshold,
-            max_gap=decoding.max_gap,
-            max_candidates=1,
+    examples: Sequence[AlignmentExample]
+    words: Sequence[Sequence[Span]]
+    matrices: Sequence[np.ndarray]
+    decoding: AlignerConfig
+
+    @classmethod
+    def of(
+        cls, aligner: Aligner, decoding: AlignerConfig, examples: Sequence[AlignmentExample]
+    ) -> HeldOut:
+        words = [segment(example.text) for example in examples]
+        matrices = aligner.align(
+            [(e.names, e.text, spans) for e, spans in zip(examples, words, strict=True)]
         )
-        for best, gold in zip(found, example.spans, strict=True):
+        return cls(examples, words, matrices, decoding)
+
+    def best(self) -> Iterator[tuple[Candidate | None, Sequence[Span]]]:
+        """For each name its best candidate, if any, and where the name stands."""
+        for example, words, matrix in zip(self.examples, self.words, self.matrices, strict=True):
+            found = candidates(
+                matrix,
+                words,
+                example.text,
+                threshold=self.decoding.threshold,
+                max_gap=self.decoding.max_gap,
+                max_candidates=1,
+            )
+            for ranked, gold in zip(found, example.spans, strict=True):
+                yield (ranked[0] if ranked else None), gold
+
+    def scored(self) -> tuple[list[float], list[bool]]:
+        """The scores of the spans that are found, and whether each is exactly right."""
+        pairs = [(best, gold) for best, gold in self.best() if best is not None]
+        return [best.score for best, _ in pairs], [
+            (best.start, best.end) in gold for best, gold in pairs
+        ]
+
+    def exact_shares(self) -> dict[str, float]:
+        """Shares of names whose best candidate is exactly right, as fractions.
+
+        ``exact``: of all names; ``exact_present``: of those that stand in the text;
+        ``exact_absent``: of those that do not, for which nothing must be found.
+        """
+        placed, refused = [], []
+        for best, gold in self.best():
             if gold:
-                placed.append(bool(best) and (best[0].start, best[0].end) in gold)
+                placed.append(best is not None and (best.start, best.end) in gold)
             else:
-                refused.append(not best)
-    return {
-        "exact": _share(placed + refused),
-        "exact_present": _share(placed),
-        "exact_absent": _share(refused),
+                refused.append(best is None)
+        return {
+            "exact": _share(placed + refused),
+            "exact_present": _share(placed),
+            "exact_absent": _share(refused),
+        }
+
+
+def calibrated(scores: Sequence[float], right: Sequence[bool]) -> dict[str, float]:
+    """The calibration that fits one half of the spans, and what it does on the other half.
+
+    ``score_scale`` and ``score_bias``; ``dev_ece_before`` and ``dev_ece``, the expected calibration
+    error without and with it; ``dev_sure``, the share of the spans that score 0.9 or more, and
+    ``dev_sure_right``, the share of right ones among these (left out where there is none).
+    """
+    calibration = fit_calibration(scores[0::2], right[0::2])
+    scores, right = scores[1::2], right[1::2]
+    after = list(map(calibration, scores))
+    sure = [is_right for score, is_right in zip(after, right, strict=True) if score >= _SURE]
+    figures = {
+        "score_scale": calibration.scale,
+        "score_bias": calibration.bias,
+        "dev_ece_before": calibration_error(scores, right),
+        "dev_ece": calibration_error(after, right),
+        "dev_sure": len(sure) / max(len(after), 1),
     }
+    return {**figures, "dev_sure_right": _share(sure)} if sure else figures
 
 
 def _share(right: Sequence[bool]) -> float:

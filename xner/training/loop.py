@@ -6,8 +6,9 @@ the mean loss over all targets of the whole batch: every worker sums its losses,
 workers and micro-batches is divided once. So the number of workers changes the speed of a run and
 not its result, but for rounding and dropout.
 
-Checkpoints lie at epoch ends. All randomness of an epoch is seeded by the epoch, so a run that was
-killed and started again repeats the undisturbed one step by step.
+Checkpoints lie at epoch ends, and so do the moments at which a run may stop early: when held-out
+examples have shown no gain for ``patience`` epochs. All randomness of an epoch is seeded by the
+epoch, so a run that was killed and started again repeats the undisturbed one step by step.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ class Task(Protocol):
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Metrics on the held-out examples; empty when there are none."""
 
-    def save(self, model: nn.Module, folder: Path) -> None:
-        """Write the folder that users of the model load."""
+    def save(self, model: nn.Module, folder: Path, metrics: Mapping[str, float]) -> None:
+        """Write the folder that users of the model load; ``metrics`` are those of its epoch."""
 
 
 class Place(Protocol):
@@ -232,7 +233,11 @@ def train(
         num_steps = min(num_steps, optimization.max_steps)
     stepper = _Stepper(task, model, wrapped, optimizer, optimization, place, precision, num_steps)
 
-    while state.epoch < optimization.epochs and state.step < num_steps:
+    while (
+        state.epoch < optimization.epochs
+        and state.step < num_steps
+        and not _has_stalled(state, optimization.patience, place)
+    ):
         epoch = task.epoch(state.epoch) if state.epoch else first
         state = _train_epoch(stepper, epoch, state, report)
         started = time.monotonic()
@@ -395,6 +400,15 @@ def _train_epoch(
         epochs=[*before.epochs, {"epoch": before.epoch + 1, "step": step, "loss": losses.mean}],
         curve=losses.curve,
     )
+
+
+def _has_stalled(state: State, patience: int | None, place: Place) -> bool:
+    """Whether the best epoch lies ``patience`` epochs back; all workers are told the same."""
+    if patience is None:
+        return False
+    # The first worker alone evaluates, so it alone knows which epoch is the best.
+    decides = place.rank == 0 and state.epoch - state.best_epoch >= patience
+    return bool(place.total(torch.tensor(float(decides), device=place.device)) > 0)
 
 
 def read_state(folder: Path) -> State:

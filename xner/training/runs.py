@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -32,6 +32,16 @@ from xner.training.places import CHECKPOINT, checkpoint_name, is_local, local_co
 logger = logging.getLogger(__name__)
 
 _SUMMARY = "training.json"
+
+
+class HasText(Protocol):
+    """An example of anything, of which two with the same text are the same."""
+
+    @property
+    def text(self) -> str: ...
+
+
+Example = TypeVar("Example", bound=HasText)
 
 # Settings that change where and how fast a run goes, not what comes out.
 _ELSEWHERE = {
@@ -65,6 +75,30 @@ def is_held_out(text: str, share: float) -> bool:
     side only, whatever else there is and in which order."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest) < share * 2**64
+
+
+def held_out(
+    examples: Sequence[Example], optimization: OptimizationConfig
+) -> tuple[list[Example], list[Example]]:
+    """The examples to train on, and those held out: ``dev_share`` of them, up to about ``max_dev``.
+
+    Raises ConfigError where none is left to train on.
+    """
+    share = min(optimization.dev_share, optimization.max_dev / max(len(examples), 1))
+    dev = [example for example in examples if is_held_out(example.text, share)]
+    training = [example for example in examples if not is_held_out(example.text, share)]
+    if not training:
+        raise ConfigError("optimization.dev_share leaves no example to train on; lower it")
+    return training, dev
+
+
+def check_patience(optimization: OptimizationConfig, num_dev: int) -> None:
+    """Raises ConfigError where a run may stop early and has nothing to tell it when."""
+    if optimization.patience is not None and not num_dev:
+        raise ConfigError(
+            f"optimization.patience = {optimization.patience} needs held-out examples, and there "
+            "are none; raise optimization.dev_share"
+        )
 
 
 def fit(
@@ -171,7 +205,7 @@ def _publish(
         model = task.make_model()
         with local_copy(run_folder / checkpoint_name(state.best_epoch)) as checkpoint:
             load_weights(model, checkpoint)
-        task.save(model, ready)
+        task.save(model, ready, summary["metrics"])
         (ready / RUN_FILE).write_bytes(run_folder.read(RUN_FILE))
         (ready / _SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
         if is_local(model_folder):

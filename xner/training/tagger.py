@@ -7,7 +7,7 @@ the one with the highest strict F1 on held-out sentences, tagged as they would b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,13 @@ from xner.shards.storage import Folder
 from xner.text.iob2 import OUTSIDE, chunks, split_tag
 from xner.training.encoders import TINY, Encoder, encoder_content, find_encoder
 from xner.training.loop import Batch, Progress, log_progress
-from xner.training.runs import content_of, fingerprint, fit, is_held_out
+from xner.training.runs import (
+    check_patience,
+    content_of,
+    fingerprint,
+    fit,
+    held_out,
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class TaggerTask:
             "dev_recall": right / max(num_gold, 1),
         }
 
-    def save(self, model: nn.Module, folder: Path) -> None:
+    def save(self, model: nn.Module, folder: Path, metrics: Mapping[str, float]) -> None:
         save_tagger(model, self._tokenizer, folder)
 
 
@@ -138,11 +144,8 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     if config.dev:
         dev = _read(config.dev)
     else:
-        held_out = [is_held_out(s.text, config.optimization.dev_share) for s in training]
-        dev = [s for s, out in zip(training, held_out, strict=True) if out]
-        training = [s for s, out in zip(training, held_out, strict=True) if not out]
-    if not training:
-        raise ConfigError("optimization.dev_share leaves no sentence to train on; lower it")
+        training, dev = held_out(training, config.optimization)
+    check_patience(config.optimization, len(dev))
     labels = sorted({split_tag(t)[1] for s in training for t in s.tags if t != OUTSIDE})
     if not labels:
         raise ConfigError("data: not one entity in it; a tagger needs tags to learn from")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xner.projection.calibration import Calibration
 from xner.projection.decode import Candidate, candidates, verbatim
 
 Spans = list[tuple[int, int]]
@@ -19,7 +20,7 @@ def _words(text: str) -> Spans:
     return [m.span() for m in re.finditer(r"[一-鿿]|[^\W一-鿿]+|[^\w\s]", text)]
 
 
-def _found(text: str, *scores: list[float], **settings: float) -> list[list[Candidate]]:
+def _found(text: str, *scores: list[float], **settings: object) -> list[list[Candidate]]:
     options = {"threshold": 0.5, "max_gap": 1, "max_candidates": 3, **settings}
     return candidates(np.array(scores, np.float32), _words(text), text, **options)
 
@@ -31,6 +32,24 @@ def _texts(text: str, *scores: list[float], **settings: float) -> list[list[str]
 def test_candidates_are_runs_best_first():
     found = _found("Bonn oder aber Köln", [0.75, 0, 0, 1.0])
     assert found == [[Candidate(15, 19, 1.0, "aligner"), Candidate(0, 4, 0.75, "aligner")]]
+
+
+def test_candidates_are_calibrated_after_they_are_ranked():
+    """A calibration may round two scores to one; which candidate is better stays as it was."""
+    text, scores = "Bonn Ulm oder und aber Köln", [0.999, 0.999, 0, 0, 0, 1.0]
+    plain = _found(text, scores)
+    sure = _found(text, scores, calibration=Calibration(2.0, 5.0))
+    assert (
+        [(c.start, c.end) for c in sure[0]]
+        == [(c.start, c.end) for c in plain[0]]
+        == [
+            (23, 27),
+            (0, 8),
+        ]
+    )
+    assert [c.score for c in sure[0]] == [1.0, 1.0]
+    doubtful = _found("Bonn", [0.75], calibration=Calibration(1.0, -np.log(9)))
+    assert [c.score for c in doubtful[0]] == pytest.approx([0.25], abs=1e-3)
 
 
 def test_candidates_without_a_likely_word_are_none():
