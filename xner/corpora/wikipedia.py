@@ -32,7 +32,7 @@ REFUSALS = {
     "common_noun": "the English title is no name, as its lower-case words show",
     "unknown_case": "nothing tells whether the English title is a name",
     "lower_case": "written without a capital where names have one: an adjective or a description",
-    "other_text": "the text is neither the page's title nor like it, nor a redirect to it",
+    "other_text": "the text is not like the page's title, nor a redirect to it, or it says more",
     "derived": "letters appended to the link make another word of it",
     "no_word": "does not begin and end where words do, or has no letters",
     "too_long": "longer than a name",
@@ -208,11 +208,13 @@ class AnchorReader:
         text, anchors = paragraph.text, paragraph.anchors
         if len(text) > _MAX_PARAGRAPH_CHARS:
             return [], ["long_paragraph"] * len(anchors)
-        words = segment(text) if anchors else []
-        borders = frozenset(s for s, _ in words), frozenset(e for _, e in words)
-        found = [self._named(anchor, text, borders) for anchor in anchors]
+        found = [self._named(anchor, text) for anchor in anchors]
         reasons = [each for each in found if isinstance(each, str)]
-        named = [each for each in found if isinstance(each, _Named)]
+        candidates = [each for each in found if isinstance(each, _Named)]
+        words = segment(text) if candidates else []
+        starts, ends = {start for start, _ in words}, {end for _, end in words}
+        named = [each for each in candidates if each.start in starts and each.end in ends]
+        reasons += ["no_word"] * (len(candidates) - len(named))
         kept = _unambiguous(text, named)
         reasons += ["ambiguous"] * (len(named) - len(kept))
         if not kept:
@@ -274,13 +276,8 @@ class AnchorReader:
             origin="anchor",
         )
 
-    def _named(
-        self, anchor: Anchor, text: str, borders: tuple[frozenset[int], frozenset[int]]
-    ) -> _Named | str:
-        """The place and the English name of an anchor of a text; or the reason why it has none.
-
-        ``borders``: where words of the text begin, and where they end.
-        """
+    def _named(self, anchor: Anchor, text: str) -> _Named | str:
+        """The place and the English name of an anchor of a text; or the reason why it has none."""
         if anchor.section:
             return "section"
         if (found := self.titles.lookup(anchor.target)) is None:
@@ -293,13 +290,13 @@ class AnchorReader:
             return reason
         if not is_name and not _has_inner_capital(title) and not self._shows_name(text, start):
             return "unknown_case"
-        if start not in borders[0] or end not in borders[1]:
-            return "no_word"
         return _Named(start, end, english_name(title, shown), title)
 
     def _trimmed(self, text: str, span: Span) -> Span:
-        """The span without quotation marks around it and articles before it."""
+        """The span without quotation marks around it, an article before and brackets behind."""
         start, end = span
+        if found := _SUFFIX.search(text[start:end]):
+            end = start + found.start()
         while start < end and text[start] in _EDGES:
             start += 1
         while start < end and text[end - 1] in _EDGES:
@@ -324,6 +321,8 @@ class AnchorReader:
             return "lower_case"
         if self._is_derived(shown, anchor):
             return "derived"
+        if _is_description(shown, anchor.target):
+            return "other_text"
         if not _is_like(shown, anchor.target):
             alias = self.titles.lookup(shown)
             # In the English wiki every text is a title of its own.
@@ -397,6 +396,15 @@ def english_name(title: str, shown: str) -> str:
     if "," not in shown and "\u3001" not in shown:
         name = _COMMA_SUFFIX.sub("", name)
     return shown if occurrences(shown, name, segment(name)) else name
+
+
+def _is_description(shown: str, target: str) -> bool:
+    """Whether a text has lower-case words of its own, which the title that it leads to lacks."""
+    known = target.casefold()
+    return any(
+        word.islower() and not _LOWER_IN_NAMES.fullmatch(word) and word not in known
+        for word in shown.split()[1:]
+    )
 
 
 def _is_like(shown: str, target: str) -> bool:

@@ -379,8 +379,8 @@ def _paragraph(block: str, anchors: Sequence[Anchor]) -> Paragraph:
     block = _TAG.sub("", _LINE_BREAK.sub(" ", block.removeprefix("----")))
     block = _EXTERNAL.sub(lambda found: found[1] or "", block)
     block = html.unescape(_SWITCH.sub("", _QUOTES.sub("", block)))
-    block = _SPACE_BEFORE.sub("", _SPACES.sub(" ", _EMPTY.sub("", block))).strip()
-    text = ""
+    block = _SPACE_BEFORE.sub("", _SPACES.sub(" ", _EMPTY.sub("", block))).lstrip(" ,;:.")
+    block = block.rstrip()
     placed = []
     # Text and anchors take turns, beginning with text.
     parts = re.split(f"[{_OPEN}{_CLOSE}]", block)
@@ -393,5 +393,4 @@ def _paragraph(block: str, anchors: Sequence[Anchor]) -> Paragraph:
             placed.append(replace(anchors[index // 2], start=start, end=end))
         pieces.append(part)
         position += len(part)
-    text = "".join(pieces)
-    return Paragraph(text, tuple(placed))
+    return Paragraph("".join(pieces), tuple(placed))
