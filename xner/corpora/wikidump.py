@@ -143,7 +143,7 @@ def _pages(pieces: Iterator[tuple[bytes, bool]], part: DumpPart) -> Iterator[Pag
     gone, limit = 0, None
     # Where the search for the end of an open page goes on; its beginning has been given up.
     searched, is_too_large = 0, False
-    last, tail = "no page", b""
+    last, tail = "", b""
     for piece, is_mine in pieces:
         tail = (tail + piece[-_TAIL_BYTES:])[-_TAIL_BYTES:]
         if not is_mine and limit is None:
@@ -180,11 +180,12 @@ def _pages(pieces: Iterator[tuple[bytes, bool]], part: DumpPart) -> Iterator[Pag
             held, searched = held[-len(_PAGE_END) :], 0
         elif limit is not None and not held.startswith(_PAGE) and gone > limit:
             return
-    # Without a piece no stream begins in the part; with one, the end of the file was reached.
-    if tail and (held.startswith(_PAGE) or is_too_large or b"</mediawiki>" not in tail):
+    # The end of the file was reached. A later part without a page may begin behind the last one.
+    has_pages = part.start == 0 or last or held.startswith(_PAGE)
+    if has_pages and (held.startswith(_PAGE) or is_too_large or b"</mediawiki>" not in tail):
         raise DataError(
-            f"{part.path}: truncated: ends after {last}, {gone + len(held)} bytes into what lies "
-            f"packed from byte {part.start} on, without </mediawiki>"
+            f"{part.path}: truncated: ends without </mediawiki> after {last or 'no page'}, "
+            f"{gone + len(held)} bytes into what lies packed from byte {part.start} on"
         )
 
 

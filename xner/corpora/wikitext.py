@@ -53,6 +53,8 @@ _SWITCH = re.compile(r"__[^\W\d_]++(?:_[^\W\d_]++)*+__")
 _ITEM = re.compile(r"[*#:;]+\s*")
 # What is left of a parenthesis whose templates are gone: `(; , )`.
 _EMPTY = re.compile(r" ?[(\uff08][\s,;\uff0c\uff1b\u3001:/\u2013-]*[)\uff09]")
+_AFTER_OPENING = re.compile(r"(?<=[(\uff08])[\s,;]++")
+_BEFORE_CLOSING = re.compile(r"(?<![\s,;])[\s,;]++(?=[)\uff09])")
 _SPACES = re.compile(r"[ \t\n]+")
 _SPACE_BEFORE = re.compile(r" (?=[,.;:!?)](?:\s|$))")
 
@@ -379,8 +381,10 @@ def _paragraph(block: str, anchors: Sequence[Anchor]) -> Paragraph:
     block = _TAG.sub("", _LINE_BREAK.sub(" ", block.removeprefix("----")))
     block = _EXTERNAL.sub(lambda found: found[1] or "", block)
     block = html.unescape(_SWITCH.sub("", _QUOTES.sub("", block)))
-    block = _SPACE_BEFORE.sub("", _SPACES.sub(" ", _EMPTY.sub("", block))).lstrip(" ,;:.")
-    block = block.rstrip()
+    block = _BEFORE_CLOSING.sub("", _AFTER_OPENING.sub("", _EMPTY.sub("", block)))
+    block = _SPACES.sub(" ", block).replace(f"{_OPEN} ", f" {_OPEN}")
+    block = block.replace(f" {_CLOSE}", f"{_CLOSE} ").replace("  ", " ")
+    block = _SPACE_BEFORE.sub("", block).lstrip(" ,;:.").rstrip()
     placed = []
     # Text and anchors take turns, beginning with text.
     parts = re.split(f"[{_OPEN}{_CLOSE}]", block)
