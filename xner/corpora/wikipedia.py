@@ -103,14 +103,14 @@ _LIST = re.compile(
     "|Elections?|Philosophy|Theatre|Wildlife|Flora|Fauna|Immigration|Rail transport"
     ") (?:of|in) .*",
 )
-_SUFFIX = re.compile(r"\s*\([^()]*\)$")
+_SUFFIX = re.compile(r"(?<!\s)\s*+\([^()]*+\)$")
 _COMMA_SUFFIX = re.compile(r", (?!Jr\b|Sr\b|Inc\b|Ltd\b|[IVX]+$).*")
 _EDGES = " \u00a0\"'`\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a"
 _EDGES += "\u300a\u300b\u300c\u300d\u300e\u300f,;:"
 
 _SENTENCE_END = re.compile(
-    "[.!?\u2026]++[\"'\u2019\u201d\u201c\u00bb)\\]]*+\\s++(?![a-z\u00df-\u00ff])"
-    "|[\u3002\uff01\uff1f]++[\u201d\u2019\u300d\u300f\uff09]*+"
+    "(?<![.!?\u2026])[.!?\u2026]++[\"'\u2019\u201d\u201c\u00bb)\\]]*+\\s++(?![a-z\u00df-\u00ff])"
+    "|(?<![\u3002\uff01\uff1f])[\u3002\uff01\uff1f]++[\u201d\u2019\u300d\u300f\uff09]*+"
 )
 
 
@@ -290,7 +290,11 @@ class AnchorReader:
             return reason
         if not is_name and not _has_inner_capital(title) and not self._shows_name(text, start):
             return "unknown_case"
-        return _Named(start, end, english_name(title, shown), title)
+        name = english_name(title, shown)
+        # Of `Dr. Karl Clark` the name, where it is the same in both languages.
+        if len(inner := occurrences(name, shown, segment(shown))) == 1:
+            start, end = start + inner[0][0], start + inner[0][1]
+        return _Named(start, end, name, title)
 
     def _trimmed(self, text: str, span: Span) -> Span:
         """The span without quotation marks around it, an article before and brackets behind."""
@@ -393,9 +397,12 @@ def english_name(title: str, shown: str) -> str:
     ``Immanuel Kant``.
     """
     name = _SUFFIX.sub("", title) or title
-    if "," not in shown and "\u3001" not in shown:
-        name = _COMMA_SUFFIX.sub("", name)
-    return shown if occurrences(shown, name, segment(name)) else name
+    if occurrences(shown, name, segment(name)):
+        return shown
+    # `The Championships, Wimbledon` is no place in Wimbledon.
+    if "," in shown or name.startswith("The "):
+        return name
+    return _COMMA_SUFFIX.sub("", name)
 
 
 def _is_description(shown: str, target: str) -> bool:

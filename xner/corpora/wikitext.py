@@ -5,7 +5,8 @@ formulas, headings and comments are left out, as MediaWiki would have to render 
 MediaWiki's own (https://www.mediawiki.org/wiki/Help:Formatting and the parser's description in its
 manual): tags that hide their content first, then braces, then links, then lines. Every step is one
 pass over the page that cannot run back, so broken markup costs no more time than sound markup: what
-is never closed is taken for text.
+is never closed is taken for text. That, and speed, is why no parser of the whole syntax is used:
+mwparserfromhell takes five times as long for the text and the links of the same pages.
 
 Links are carried through the steps as a pair of control characters, which XML does not allow in a
 document and which so mark nothing else.

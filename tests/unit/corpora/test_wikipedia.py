@@ -81,6 +81,8 @@ def _shown(examples: Iterable[AlignmentExample]) -> dict[str, list[str]]:
         ("[[Deutschland]]s Sieg", {"Germany": ["Deutschlands"]}),
         ("Das [[Königreich Preußen]]", {"Kingdom of Prussia": ["Königreich Preußen"]}),
         ("Bei [[Immanuel Kant|Kant]]", {"Kant": ["Kant"]}),
+        ("Bei [[Immanuel Kant|Dr. Immanuel Kant]]", {"Immanuel Kant": ["Immanuel Kant"]}),
+        ("Bei [[Immanuel Kant|Kant (Philosoph)]]", {"Kant": ["Kant"]}),
         ("Die [[Vereinigte Staaten|USA]]", {"United States": ["USA"]}),
         ("Die [[USA]]", {"United States": ["USA"]}),
         ("[[USA|der USA]]", {"United States": ["USA"]}),
@@ -198,6 +200,8 @@ def test_wikipedia_english_titles_are_their_own():
         ("Sammy Davis, Jr.", "Sammy", "Sammy"),
         ("Sammy Davis, Jr.", "S. Davis", "Sammy Davis, Jr."),
         ("Washington, D.C.", "华盛顿", "Washington"),
+        ("The Championships, Wimbledon", "Wimbledon", "Wimbledon"),
+        ("The Championships, Wimbledon", "温布尔登", "The Championships, Wimbledon"),
         ("(Sandy) Alex G", "Alex", "Alex"),
     ],
 )
