@@ -21,7 +21,7 @@ from xner.corpora.names import Casing, Lexicon, carrier_examples, example_of, re
 from xner.corpora.wikipedia import WikipediaStatistics
 from xner.engine.anchors import WikipediaReading
 from xner.engine.choose import engine_for
-from xner.errors import ConfigError
+from xner.errors import ConfigError, without_credentials
 from xner.report.terminal import count_up, print_summary, write_summary
 from xner.shards.ledger import SHARD
 from xner.shards.schema import PAIRS
@@ -69,7 +69,8 @@ def main(config: BuildAlignmentSetConfig) -> None:
             lang, ExamplePool(config.max_examples, config.max_per_name, config.seed)
         )
         statistics = _read_wikipedia(config, reading, output, casing, pool)
-        wikipedia[f"{lang}: {', '.join(reading.config.dumps)}"] = statistics.to_dict()
+        dumps = without_credentials(", ".join(reading.config.dumps))
+        wikipedia[f"{lang}: {dumps}"] = statistics.to_dict()
 
     summary = {}
     for lang in sorted({*num_pairs, *pools}):

@@ -10,6 +10,7 @@ taken is refused for a named reason, and what is in doubt is refused, for there 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -451,11 +452,11 @@ def _unambiguous(text: str, named: Sequence[_Named]) -> list[_Named]:
 def windows(text: str, closed: Sequence[Span], max_chars: int) -> Iterator[Span]:
     """A text in pieces of whole sentences, of at most ``max_chars`` characters where that can be.
 
-    A longer sentence is cut between words, but not inside the ``closed`` spans, which must not be
-    longer than that.
+    A longer sentence is cut between words, but not inside the ``closed`` spans. These stand in text
+    order, do not overlap, and must not be longer than that.
     """
     borders = [found.end() for found in _SENTENCE_END.finditer(text)]
-    inner = [border for border in borders if not any(s < border < e for s, e in closed)]
+    inner = [border for border in borders if _holding(border, closed) is None]
     start = end = 0
     for border in [*inner, len(text)]:
         if border - start > max_chars and end > start:
@@ -472,12 +473,18 @@ def windows(text: str, closed: Sequence[Span], max_chars: int) -> Iterator[Span]
 
 def _cut(text: str, start: int, limit: int, closed: Sequence[Span]) -> int:
     """The last place up to ``limit`` at which to cut: between words, outside of closed spans."""
-    holding = next((s for s, e in closed if s < limit < e), limit)
-    limit = holding if holding > start else limit
+    holding = _holding(limit, closed)
+    limit = limit if holding is None or holding <= start else holding
     space = text.rfind(" ", start + 1, limit)
-    while space > 0 and (inside := [s for s, e in closed if s < space < e]):
-        space = text.rfind(" ", start + 1, inside[0])
+    while space > 0 and (holding := _holding(space, closed)) is not None:
+        space = text.rfind(" ", start + 1, holding)
     return space + 1 if space > 0 else limit
+
+
+def _holding(position: int, closed: Sequence[Span]) -> int | None:
+    """Where the closed span begins that a cut at ``position`` would part; None for none."""
+    index = bisect_left(closed, position, key=lambda span: span[0]) - 1
+    return closed[index][0] if index >= 0 and position < closed[index][1] else None
 
 
 def _stripped(text: str, start: int, end: int) -> Span:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from urllib.parse import unquote
@@ -131,7 +131,7 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class PlainPage:
-    """The paragraphs of a page, and its links to other languages by their prefix.
+    """The paragraphs of a page, and how many links it has.
 
     ``num_links`` counts every ``[[`` of the wikitext; ``num_special`` of them are links to files,
     categories, other namespaces and other wikis. Those that are neither special nor in
@@ -139,7 +139,6 @@ class PlainPage:
     """
 
     paragraphs: tuple[Paragraph, ...]
-    languages: Mapping[str, str]
     num_links: int
     num_special: int
 
@@ -162,9 +161,7 @@ def plain_page(wikitext: str, lang: str, namespaces: Sequence[str] = ()) -> Plai
         mine = [next(anchors) for _ in range(block.count(_OPEN))]
         if not _is_dropped(block):
             paragraphs.append(_paragraph(block, mine))
-    return PlainPage(
-        tuple(p for p in paragraphs if p.text), links.languages, num_links, links.num_special
-    )
+    return PlainPage(tuple(p for p in paragraphs if p.text), num_links, links.num_special)
 
 
 def normal_title(title: str) -> str:
@@ -284,7 +281,6 @@ class _Links:
     lang: str
     prefixes: frozenset[str]
     anchors: list[Anchor] = field(default_factory=list)
-    languages: dict[str, str] = field(default_factory=dict)
     num_special: int = 0
 
     def marked(self, text: str) -> str:
@@ -326,8 +322,6 @@ class _Links:
             return content, False
         if kind:
             self.num_special += 1
-            if kind == "language" and not is_inline:
-                self.languages.setdefault(_folded(prefix), normal_title(html.unescape(rest)))
             if kind in ("language", "category") and not is_inline:
                 return "", False
             return (label if bar else target.strip().removeprefix(":")), False

@@ -284,7 +284,11 @@ def _check(examples: Iterable[AlignmentExample], statistics: WikipediaStatistics
 
 def test_wikipedia_huge_paragraph_costs_no_more_than_its_length():
     started = time.process_time()
-    for text in ("[[Berlin]] Berlin " * 900, "[[Berlin|Kant]], [[Immanuel Kant]] " * 500):
+    for text in (
+        "[[Berlin]] Berlin " * 900,
+        "[[A]]. " * 6000 + "[[Berlin]]",
+        "[[Berlin|Kant]], [[Immanuel Kant]] " * 500,
+    ):
         for wikitext in (text, "\n\n".join([text] * 20)):
             _check(*_read(wikitext))
     assert time.process_time() - started < 20

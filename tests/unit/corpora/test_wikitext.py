@@ -72,7 +72,6 @@ def test_wikitext_counts_every_link():
     in_text = [anchor for p in page.paragraphs for anchor in p.anchors]
     assert [(a.target, a.section) for a in in_text] == [("A", False), ("", True)]
     assert (page.num_links, page.num_special) == (7, 3)
-    assert page.languages == {"en": "E"}
 
 
 def test_wikitext_knows_the_namespaces_of_the_dump():
