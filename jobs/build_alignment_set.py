@@ -1,7 +1,7 @@
-"""Find the names of English sentences in their translations: training examples of the aligner.
+"""Find English names in sentences of other languages: training examples of the aligner.
 
 Reads pairs shards, takes names that stand verbatim on both sides or whose translation a table of
-names knows, and writes `part-<language>.parquet`.
+names knows; reads Wikipedias, whose links are names; and writes `part-<language>.parquet`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,7 +18,10 @@ from xner.command_line import run_job
 from xner.config import BuildAlignmentSetConfig
 from xner.corpora.alignment_set import AlignmentExample, ExamplePool, to_table
 from xner.corpora.names import Casing, Lexicon, carrier_examples, example_of, read_lexicon
-from xner.errors import ConfigError
+from xner.corpora.wikipedia import WikipediaStatistics
+from xner.engine.anchors import WikipediaReading
+from xner.engine.choose import engine_for
+from xner.errors import ConfigError, without_credentials
 from xner.report.terminal import count_up, print_summary, write_summary
 from xner.shards.ledger import SHARD
 from xner.shards.schema import PAIRS
@@ -33,7 +37,7 @@ _CASING_SENTENCES = 200_000
 
 def main(config: BuildAlignmentSetConfig) -> None:
     """Two passes over the shards: how words are written, then which names are known."""
-    shards = _shards(config.pairs)
+    shards, readings = _shards(config.pairs), _readings(config)
     casing = Casing.of(islice((pair[0] for pair in _pairs(shards)), _CASING_SENTENCES))
 
     @cache
@@ -58,21 +62,64 @@ def main(config: BuildAlignmentSetConfig) -> None:
                 pools[target_lang].add(carrier)
 
     output = Folder.at(config.output)
+    wikipedia: dict[str, Any] = {}
+    for reading in readings:
+        lang = reading.config.lang
+        pool = pools.setdefault(
+            lang, ExamplePool(config.max_examples, config.max_per_name, config.seed)
+        )
+        statistics = _read_wikipedia(config, reading, output, casing, pool)
+        dumps = without_credentials(", ".join(reading.config.dumps))
+        wikipedia[f"{lang}: {dumps}"] = statistics.to_dict()
+
     summary = {}
-    for lang in sorted(num_pairs):
+    for lang in sorted({*num_pairs, *pools}):
         chosen = pools[lang].chosen() if lang in pools else []
         output.publish_table(f"part-{lang}{SHARD}", to_table(chosen))
         summary[lang] = {"pairs": num_pairs[lang], **_counts(chosen)}
-    write_summary(output, {"languages": summary})
+    write_summary(output, {"languages": summary, **({"wikipedia": wikipedia} if wikipedia else {})})
     print_summary(
         f"build_alignment_set: {output}",
         [{"language": lang, **counts} for lang, counts in summary.items()],
     )
+    for name, counts in wikipedia.items():
+        refused = counts.pop("refused"), counts.pop("refused_pages")
+        print_summary(f"Wikipedia {name}", {**counts, **refused[1]})
+        print_summary("anchors refused, by reason", refused[0])
+
+
+def _read_wikipedia(
+    config: BuildAlignmentSetConfig,
+    reading: WikipediaReading,
+    output: Folder,
+    casing: Casing,
+    pool: ExamplePool,
+) -> WikipediaStatistics:
+    """Put the examples of a Wikipedia into the pool; what became of its links."""
+    engine = engine_for(config.engine)
+    with count_up(f"titles of the {reading.config.lang} Wikipedia", "titles") as report:
+        titles = reading.publish_titles(engine, output, [casing], report)
+    parts: list[WikipediaStatistics] = []
+    with count_up(f"links of the {reading.config.lang} Wikipedia", "examples") as report:
+        for example in reading.examples(engine, titles, parts.append, report):
+            pool.add(example)
+    return sum(parts, start=WikipediaStatistics())
 
 
 def plan(config: BuildAlignmentSetConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
-    return {"shards": str(len(_shards(config.pairs))), "output": str(Folder.at(config.output))}
+    return {
+        "shards": str(len(_shards(config.pairs))),
+        "parts of Wikipedias": str(sum(len(reading.parts) for reading in _readings(config))),
+        "output": str(Folder.at(config.output)),
+    }
+
+
+def _readings(config: BuildAlignmentSetConfig) -> list[WikipediaReading]:
+    return [
+        WikipediaReading.plan(wiki, f"wikipedia[{index}]")
+        for index, wiki in enumerate(config.wikipedia)
+    ]
 
 
 def _shards(folders: Sequence[str]) -> list[tuple[Folder, str]]:
@@ -101,7 +148,7 @@ def _counts(examples: Sequence[AlignmentExample]) -> dict[str, int]:
     return {
         "examples": len(examples),
         "names": sum(len(example.names) for example in examples),
-        **{origin: by_origin[origin] for origin in ("verbatim", "table", "carrier")},
+        **{origin: by_origin[origin] for origin in ("verbatim", "table", "carrier", "anchor")},
     }
 
 

@@ -356,10 +356,46 @@ class TrainAlignerConfig(Record):
     engine: EngineConfig = EngineConfig()
 
 
-class BuildAlignmentSetConfig(Record):
-    """`build_alignment_set`: pairs shards and tables of names in, alignment examples out."""
+class WikipediaConfig(Record):
+    """A Wikipedia whose links make alignment examples, and what knows its English titles.
 
-    pairs: list[str] = Field(min_length=1, description="Folders of pairs shards, of any languages.")
+    Links `[[en:Title]]` in the dump are always read; the English wiki needs no other titles.
+    """
+
+    lang: Language = Field(description="Language of the wiki.")
+    source_lang: Language = Field("en", description="Language of the names.")
+    dumps: list[str] = Field(
+        min_length=1,
+        description="Files of its XML dump (pages-articles): plain, .gz or .bz2; a bzip2 file of "
+        "several streams (multistream) is read in parallel.",
+    )
+    langlinks: str | None = Field(None, description="SQL dump of its table `langlinks`.")
+    page: str | None = Field(None, description="SQL dump of its table `page`; with `langlinks`.")
+    wikidata: list[str] = Field(
+        default_factory=list,
+        description="Dumps of Wikidata: JSON, an entity a line, or XML; plain, .gz or .bz2.",
+    )
+    wiki: str | None = Field(
+        None, description="What Wikidata calls the wiki; by default `dewiki` for `de`."
+    )
+    max_chars: int = Field(300, ge=100, description="Longest text of an example, in characters.")
+
+    @model_validator(mode="after")
+    def _tables_come_together(self) -> WikipediaConfig:
+        if (self.langlinks is None) != (self.page is None):
+            raise ValueError("langlinks and page are of use only together")
+        return self
+
+
+class BuildAlignmentSetConfig(Record):
+    """`build_alignment_set`: pairs shards, tables of names and Wikipedias in, examples out."""
+
+    pairs: list[str] = Field(
+        default_factory=list, description="Folders of pairs shards, of any languages."
+    )
+    wikipedia: list[WikipediaConfig] = Field(
+        default_factory=list, description="Wikipedias whose links are names."
+    )
     tables: list[str] = Field(
         default_factory=list,
         description="Tables of names: CSV with columns `name_<language>`, or JSON code -> name "
@@ -376,6 +412,13 @@ class BuildAlignmentSetConfig(Record):
     )
     seed: int = Field(0, description="Another seed keeps other examples.")
     output: str = Field(description="Folder for the examples, one file a language.")
+    engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _something_to_read(self) -> BuildAlignmentSetConfig:
+        if not self.pairs and not self.wikipedia:
+            raise ValueError("nothing to read: name pairs or wikipedia")
+        return self
 
 
 class IdMapConfig(Record):

@@ -13,31 +13,32 @@ markup and are left out, the content of ``<hi>`` is text.
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
-import os
 import re
-import shutil
 import struct
-import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import IO, Any, cast
+from typing import IO, Any
 
-from fsspec.core import url_to_fs
 from lxml import etree
 
-from xner.corpora.opus import Archive, is_missing, spellings
-from xner.errors import ConfigError, DataError, TransientError
+from xner.corpora.files import (
+    chunks,
+    damage_reported,
+    explained,
+    magic,
+    open_seekable,
+    unpacked,
+)
+from xner.corpora.opus import Archive, spellings
+from xner.errors import DataError
 
 # A longer line is no sentence.
 MAX_LINE_BYTES = 32_767
 
-_CHUNK_BYTES = 1 << 20
 _BLOCK_BYTES = 16 << 20
 _KEPT_BYTES = 256
 
@@ -46,7 +47,6 @@ _MAX_RATIO = 200
 _LARGE_BYTES = 64 << 20
 
 _ZIP_MAGIC = b"PK"
-_GZIP_MAGIC = b"\x1f\x8b"
 
 _NATIVE_CODES = {"bpt", "ept", "it", "ph", "ut", "sub"}
 
@@ -79,7 +79,7 @@ def read_bitext(archive: Archive, block_pairs: int = 32_768) -> Iterator[Block]:
     the location stops answering.
     """
     num_pairs = 0
-    with _explained(archive.path), ExitStack() as stack:
+    with explained(archive.path), ExitStack() as stack:
         for block in _blocks(archive, block_pairs, stack):
             num_pairs += len(block)
             yield block
@@ -88,14 +88,14 @@ def read_bitext(archive: Archive, block_pairs: int = 32_768) -> Iterator[Block]:
 
 
 def _blocks(archive: Archive, block_pairs: int, stack: ExitStack) -> Iterator[Block]:
-    file = stack.enter_context(_open(archive.path))
+    file = stack.enter_context(open_seekable(archive.path))
     if archive.target_path is not None:
-        target_file = stack.enter_context(_open(archive.target_path))
-        source = _Side(_unpacked(file), archive.path)
-        target = _Side(_unpacked(target_file), archive.target_path)
+        target_file = stack.enter_context(open_seekable(archive.target_path))
+        source = _Side(unpacked(file), archive.path)
+        target = _Side(unpacked(target_file), archive.target_path)
         return _paired(source, target, block_pairs)
-    if archive.format == "tmx" and _magic(file) != _ZIP_MAGIC:
-        return _tmx_blocks(_unpacked(file), archive.path, archive, block_pairs)
+    if archive.format == "tmx" and magic(file) != _ZIP_MAGIC:
+        return _tmx_blocks(unpacked(file), archive.path, archive, block_pairs)
 
     members = stack.enter_context(_safe_zip(file, archive.path))
     tmx = [name for name in members.namelist() if name.lower().endswith(".tmx")]
@@ -175,7 +175,7 @@ def _whole_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
     """Runs of whole lines without the last line end; of a line beyond the limit, its beginning."""
     rest = b""
     first = True
-    for chunk in _chunks(stream, name):
+    for chunk in chunks(stream, name):
         if first:
             chunk = chunk.removeprefix(codecs.BOM_UTF8)
             first = False
@@ -186,17 +186,6 @@ def _whole_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
         rest = (rest + tail)[: MAX_LINE_BYTES + 1]
     if rest:
         yield rest
-
-
-def _chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:
-    num_bytes = 0
-    while True:
-        with _damage_reported(name, num_bytes):
-            chunk = stream.read(_CHUNK_BYTES)
-        if not chunk:
-            return
-        num_bytes += len(chunk)
-        yield chunk
 
 
 def _decoded(run: bytes) -> tuple[list[str], dict[int, str]]:
@@ -327,50 +316,12 @@ def _folded(code: str) -> str:
     return code.lower().replace("-", "_")
 
 
-# Files
-
-
-@contextmanager
-def _open(path: str) -> Iterator[IO[bytes]]:
-    """The file, seekable; from a web server that knows no ranges, a temporary local copy."""
-    filesystem, inner_path = url_to_fs(os.path.expanduser(path))
-    # Reading the two members of a zip in turn needs more than one block at hand.
-    cache = {"cache_type": "blockcache", "cache_options": {"maxblocks": 8}, "block_size": 8 << 20}
-    with ExitStack() as stack:
-        with _explained(path):
-            file = stack.enter_context(filesystem.open(inner_path, "rb", **cache))
-            if not _can_seek(file):
-                stream = stack.enter_context(filesystem.open(inner_path, "rb", block_size=0))
-                file = stack.enter_context(tempfile.TemporaryFile())
-                shutil.copyfileobj(stream, file, _CHUNK_BYTES)
-                file.seek(0)
-        yield file
-
-
-def _can_seek(file: IO[bytes]) -> bool:
-    try:
-        end = file.seek(0, io.SEEK_END)
-        file.seek(max(0, end - 1))
-        file.read(1)
-        file.seek(0)
-    except ValueError:
-        return False
-    return True
-
-
-def _magic(file: IO[bytes]) -> bytes:
-    magic = file.read(2)
-    file.seek(0)
-    return magic
-
-
-def _unpacked(file: IO[bytes]) -> IO[bytes]:
-    return cast(IO[bytes], gzip.GzipFile(fileobj=file)) if _magic(file) == _GZIP_MAGIC else file
+# Zip files
 
 
 def _safe_zip(file: IO[bytes], path: str) -> zipfile.ZipFile:
     """The zip file, whose directory promises nothing absurd. Raises DataError."""
-    if _magic(file) != _ZIP_MAGIC:
+    if magic(file) != _ZIP_MAGIC:
         num_bytes = file.seek(0, io.SEEK_END)
         raise DataError(f"{path}: not a zip file, but {num_bytes} bytes of something else")
     try:
@@ -411,7 +362,7 @@ def _member(members: zipfile.ZipFile, path: str, lang: str) -> str:
 
 def _member_stream(members: zipfile.ZipFile, path: str, name: str) -> tuple[IO[bytes], str]:
     shown = f"{path}:{name}"
-    with _damage_reported(shown, 0):
+    with damage_reported(shown, 0):
         return members.open(name), shown
 
 
@@ -419,39 +370,7 @@ class _Named:
     """A stream whose damage is reported under its name, for a parser that reads it itself."""
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
-        self._chunks = _chunks(stream, name)
+        self._chunks = chunks(stream, name)
 
     def read(self, _size: int) -> bytes:
         return next(self._chunks, b"")
-
-
-@contextmanager
-def _damage_reported(name: str, num_bytes: int) -> Iterator[None]:
-    try:
-        yield
-    except EOFError as error:
-        raise DataError(f"{name}: truncated: ends after {num_bytes} bytes or soon after") from error
-    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, NotImplementedError) as error:
-        raise DataError(f"{name}: damaged after {num_bytes} bytes: {error}") from error
-
-
-@contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Classes the errors of the location by what the caller should do."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        if is_missing(error, path):
-            raise DataError(f"{path}: there is no such file") from error
-        raise TransientError(f"{path}: cannot be reached: {error.__cause__}") from error
-    except (PermissionError, IsADirectoryError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except _network_errors() as error:
-        raise TransientError(f"{path}: the location stopped answering: {error}") from error
-
-
-def _network_errors() -> tuple[type[Exception], ...]:
-    # aiohttp is slow to import and most runs read no web server.
-    from aiohttp import ClientError
-
-    return OSError, ClientError

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bz2
 import json
 import runpy
 from pathlib import Path
@@ -8,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from xner.config import BuildAlignmentSetConfig
-from xner.errors import ConfigError
+from xner.config import BuildAlignmentSetConfig, WikipediaConfig
+from xner.errors import ConfigError, DataError
 from xner.shards.schema import ALIGNMENT_EXAMPLES, PAIRS
 
 JOB = Path(__file__).parents[3] / "jobs" / "build_alignment_set.py"
@@ -73,7 +74,7 @@ def test_build_alignment_set_writes_examples_and_their_counts(tmp_path: Path):
     summary = json.loads((tmp_path / "out-2" / "summary.json").read_text())["languages"]
     assert summary["de"] == {
         **{"pairs": 3, "examples": 3, "names": 5},
-        **{"verbatim": 1, "table": 1, "carrier": 1},
+        **{"verbatim": 1, "table": 1, "carrier": 1, "anchor": 0},
     }
 
 
@@ -85,3 +86,98 @@ def test_build_alignment_set_without_shards_says_so(tmp_path: Path):
     config = BuildAlignmentSetConfig(pairs=[str(tmp_path)], output=str(tmp_path / "out"))
     with pytest.raises(ConfigError, match="no shards"):
         main(config)
+
+
+def _write_wikipedia(folder: Path) -> dict[str, object]:
+    """A wiki of two streams, and what knows its English titles."""
+    text = "Er war in [[Spanien]], dann in der [[BRD]], dann im Norden von Spanien."
+    pages = [
+        ("Norden", f"<revision><text>{text}</text></revision>"),
+        ("BRD", '<redirect title="Deutschland"/><revision><text/></revision>'),
+        ("Deutschland", "<revision><text>[[en:Germany]]</text></revision>"),
+    ]
+    streams = [f"<page><title>{title}</title><ns>0</ns>{rest}</page>" for title, rest in pages]
+    dump = folder / "dump.xml.bz2"
+    dump.write_bytes(
+        b"".join(bz2.compress(s.encode()) for s in ["<mediawiki>", *streams, "</mediawiki>"])
+    )
+    entity = {
+        "labels": {"en": {"value": "Spain"}},
+        "sitelinks": {"dewiki": {"title": "Spanien"}, "enwiki": {"title": "Spain"}},
+    }
+    (folder / "wikidata.json").write_text(json.dumps(entity) + "\n")
+    return {
+        "lang": "de",
+        "dumps": [str(dump)],
+        "wikidata": [str(folder / "wikidata.json")],
+    }
+
+
+def test_build_alignment_set_reads_a_wikipedia_without_pairs(tmp_path: Path):
+    config = BuildAlignmentSetConfig(
+        wikipedia=[_write_wikipedia(tmp_path)],
+        output=str(tmp_path / "out"),
+        engine={"kind": "inline"},
+    )
+    main(config)
+    (example,) = pq.read_table(tmp_path / "out" / "part-de.parquet").to_pylist()
+    text = example["text"]
+    assert text == "Er war in Spanien, dann in der BRD, dann im Norden von Spanien."
+    assert dict(zip(example["names"], example["spans"], strict=True)) == {
+        "Spain": [{"start": 10, "end": 17}, {"start": 55, "end": 62}],
+    }
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["languages"]["de"]["anchor"] == 1
+    (counts,) = summary["wikipedia"].values()
+    assert (counts["pages"], counts["redirects"], counts["anchors"]) == (3, 1, 3)
+    # Of Germany nothing shows that it has a capital elsewhere too.
+    assert (counts["resolved"], counts["refused"]) == (1, {"namespace": 1, "unknown_case": 1})
+
+
+def test_build_alignment_set_pairs_tell_the_capitals_of_titles(tmp_path: Path):
+    config = BuildAlignmentSetConfig(
+        pairs=_write_shards(tmp_path / "pairs", 2),
+        wikipedia=[_write_wikipedia(tmp_path)],
+        output=str(tmp_path / "out"),
+        engine={"kind": "inline"},
+    )
+    main(config)
+    rows = pq.read_table(tmp_path / "out" / "part-de.parquet").to_pylist()
+    (example,) = [row for row in rows if row["origin"] == "anchor"]
+    assert example["names"] == ["Spain", "Germany"]
+
+
+def test_build_alignment_set_mixed_up_dumps_are_told(tmp_path: Path):
+    wiki = _write_wikipedia(tmp_path)
+    other = tmp_path / "wikidata.xml"
+    head = "<mediawiki><siteinfo><dbname>wikidatawiki</dbname></siteinfo>"
+    other.write_text(head + "</mediawiki>")
+
+    def run(**changes: object) -> None:
+        main(
+            BuildAlignmentSetConfig(
+                wikipedia=[{**wiki, **changes}],
+                output=str(tmp_path / "out"),
+                engine={"kind": "inline"},
+            )
+        )
+
+    with pytest.raises(DataError, match="a dump of Wikidata, not of a Wikipedia"):
+        run(dumps=[str(other)])
+    with pytest.raises(DataError, match=r"dump\.xml\.bz2: holds no entity of Wikidata"):
+        run(wikidata=wiki["dumps"])
+    with pytest.raises(DataError, match="no title of this wiki has an English one"):
+        run(wikidata=[], source_lang="fr")
+    with pytest.raises(ConfigError, match=r"wikipedia\[0\]: .*absent: no such file"):
+        run(wikidata=[str(tmp_path / "absent")])
+    content = Path(wiki["dumps"][0]).read_bytes()
+    Path(wiki["dumps"][0]).write_bytes(content[:-20])
+    with pytest.raises(DataError, match=r"dump\.xml\.bz2: truncated"):
+        run()
+
+
+def test_build_alignment_set_needs_something_to_read(tmp_path: Path):
+    with pytest.raises(ValueError, match="nothing to read"):
+        BuildAlignmentSetConfig(output=str(tmp_path))
+    with pytest.raises(ValueError, match="only together"):
+        WikipediaConfig(lang="de", dumps=["x"], page="y")

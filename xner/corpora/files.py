@@ -1,0 +1,122 @@
+"""Other people's files as streams of bytes, on any fsspec location.
+
+What goes wrong is classed by what the caller should do: a damaged file is a DataError that says how
+far it could be read, a location that stops answering a TransientError.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO, cast
+
+from fsspec.core import url_to_fs
+
+from xner.corpora.opus import is_missing
+from xner.errors import ConfigError, DataError, TransientError
+
+CHUNK_BYTES = 1 << 20
+
+GZIP_MAGIC = b"\x1f\x8b"
+BZIP2_MAGIC = b"BZh"
+
+
+@contextmanager
+def open_seekable(path: str) -> Iterator[IO[bytes]]:
+    """The file, seekable; from a web server that knows no ranges, a temporary local copy."""
+    filesystem, inner_path = url_to_fs(os.path.expanduser(path))
+    # Reading the two members of a zip in turn needs more than one block at hand.
+    cache = {"cache_type": "blockcache", "cache_options": {"maxblocks": 8}, "block_size": 8 << 20}
+    with ExitStack() as stack:
+        with explained(path):
+            file = stack.enter_context(filesystem.open(inner_path, "rb", **cache))
+            if not _can_seek(file):
+                stream = stack.enter_context(filesystem.open(inner_path, "rb", block_size=0))
+                file = stack.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(stream, file, CHUNK_BYTES)
+                file.seek(0)
+        yield file
+
+
+def _can_seek(file: IO[bytes]) -> bool:
+    try:
+        end = file.seek(0, io.SEEK_END)
+        file.seek(max(0, end - 1))
+        file.read(1)
+        file.seek(0)
+    except ValueError:
+        return False
+    return True
+
+
+def magic(file: IO[bytes]) -> bytes:
+    """The first two bytes of the file, which is then at its beginning again."""
+    found = file.read(2)
+    file.seek(0)
+    return found
+
+
+def unpacked(file: IO[bytes]) -> IO[bytes]:
+    """The content of a file packed by gzip or bzip2; of any other, the file."""
+    kind = magic(file)
+    if kind == GZIP_MAGIC:
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    return cast(IO[bytes], bz2.BZ2File(file)) if kind == BZIP2_MAGIC[:2] else file
+
+
+def chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    """The stream from where it is, a mebibyte at a time. Raises DataError for a damaged one."""
+    num_bytes = 0
+    while True:
+        with damage_reported(name, num_bytes):
+            chunk = stream.read(CHUNK_BYTES)
+        if not chunk:
+            return
+        num_bytes += len(chunk)
+        yield chunk
+
+
+@contextmanager
+def damage_reported(name: str, num_bytes: int) -> Iterator[None]:
+    """Reports what unpacking raises for a damaged file, and how many bytes came before."""
+    try:
+        yield
+    except EOFError as error:
+        raise DataError(f"{name}: truncated: ends after {num_bytes} bytes or soon after") from error
+    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, NotImplementedError) as error:
+        raise DataError(f"{name}: damaged after {num_bytes} bytes: {error}") from error
+    except OSError as error:
+        # What bz2 says of damage is an OSError too, but comes from no system call.
+        if error.errno is not None or type(error) is not OSError:
+            raise
+        raise DataError(f"{name}: damaged after {num_bytes} bytes: {error}") from error
+
+
+@contextmanager
+def explained(path: str) -> Iterator[None]:
+    """Classes the errors of the location by what the caller should do."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if is_missing(error, path):
+            raise DataError(f"{path}: there is no such file") from error
+        raise TransientError(f"{path}: cannot be reached: {error.__cause__}") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except _network_errors() as error:
+        raise TransientError(f"{path}: the location stopped answering: {error}") from error
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    # aiohttp is slow to import and most runs read no web server.
+    from aiohttp import ClientError
+
+    return OSError, ClientError
