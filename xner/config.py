@@ -81,18 +81,77 @@ class TeacherConfig(ModelConfig):
     """The English NER model that labels the source side."""
 
 
-class AlignerConfig(ModelConfig):
-    """The model that finds each source entity in the target sentence, and how it is decoded."""
+class LinksConfig(Record):
+    """Word links: which target word translates which source word, from whole sentence pairs."""
 
-    threshold: Share = Field(
-        0.5, description="A word belongs to an entity from this probability on."
+    kind: Literal["hmm", "similarity", "eflomal"] = Field(
+        "hmm",
+        description="`hmm`: statistics of the bitext (train_word_aligner); `similarity`: an "
+        "encoder's states; `eflomal`: the program of that name (extra `eflomal`; its links differ "
+        "from run to run).",
     )
-    max_gap: int = Field(1, ge=0, description="Words below the threshold that a span may bridge.")
+    model: str | None = Field(
+        None,
+        description="`hmm`: folder of train_word_aligner, by default what a shard alone teaches; "
+        "`similarity`: encoder, folder or hub name.",
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
+    adapt: bool = Field(
+        True, description="`hmm`: learn from each shard before its words are linked."
+    )
+    layer: int | None = Field(
+        None, description="`similarity`: hidden layer, from 0; by default two thirds of the way up."
+    )
+    matching: Literal["argmax", "itermax"] = Field(
+        "itermax", description="`similarity`: how links are read off the matrix of similarities."
+    )
+
+
+class EvidenceConfig(Record):
+    """What a candidate span gains from each witness, in log-odds (see xner.projection.evidence)."""
+
+    links: float = Field(10.0, ge=0, description="Word links inside the span, against outside.")
+    aligner: float = Field(10.0, ge=0, description="Probabilities of the entity aligner, likewise.")
+    spelling: float = Field(5.0, ge=0, description="Letters shared with the name.")
+    capitals: float = Field(2.0, ge=0, description="Capitals at both ends of the span.")
+    agreement: float = Field(
+        8.0, ge=0, description="Share of the shard's other mentions of the name that agree."
+    )
+    absent: float = Field(4.0, description="What `not in this text` has for itself.")
+
+
+class AlignerConfig(ModelConfig):
+    """What finds each source entity in the target sentence: a model, word links, or both.
+
+    A model alone is decoded as it is in the paper. With ``links`` every span is weighed by all the
+    evidence there is.
+    """
+
+    model: str | None = Field(  # type: ignore[assignment]
+        None, description="Entity aligner: model folder, or name on the Hugging Face hub."
+    )
+    links: LinksConfig | None = Field(None, description="Word links; by default none.")
+    evidence: EvidenceConfig = EvidenceConfig()
+    threshold: Share = Field(
+        0.5,
+        description="A word belongs to an entity from this probability on (a model alone).",
+    )
+    max_gap: int = Field(
+        1,
+        ge=0,
+        description="Words below the threshold that a span may bridge (a model alone).",
+    )
     max_candidates: Count = Field(3, description="Candidates kept for each mention.")
     exact_match: bool = Field(
         False,
         description="Place a name that stands verbatim, once, in the target without the model.",
     )
+
+    @model_validator(mode="after")
+    def _someone_aligns(self) -> AlignerConfig:
+        if self.model is None and self.links is None and not self.exact_match:
+            raise ValueError("nothing aligns: name model, links or exact_match")
+        return self
 
 
 class QualityConfig(Record):
@@ -326,6 +385,26 @@ class AugmentationConfig(Record):
     last_word: Share = Field(0.0, description="`John Smith` is only `Smith` in the text.")
     initials: Share = Field(0.0, description="`J. Smith`, in the text, in the name or in both.")
     acronym: Share = Field(0.0, description="`EU` for `European Union`, likewise.")
+
+
+class TrainWordAlignerConfig(Record):
+    """`train_word_aligner`: pairs shards of one language pair in, a word aligner out."""
+
+    pairs: list[str] = Field(min_length=1, description="Folders or files of pairs shards.")
+    max_pairs: Count = Field(
+        300_000, description="Pairs to learn from at most (a fixed sample): about 2 KB each."
+    )
+    prefix: Count = Field(
+        5,
+        description="Letters of a word that count; inflected forms then teach each other.",
+    )
+    units: Count = Field(
+        16_000,
+        description="Size of the vocabulary of units that unspaced scripts are cut into.",
+    )
+    rounds: Count = Field(3, description="Rounds of the HMM, after four of IBM model 1.")
+    seed: int = Field(0, description="Another seed draws another sample.")
+    output: str = Field(description="Folder of the word aligner.")
 
 
 class TrainAlignerConfig(Record):
