@@ -112,6 +112,11 @@ def segment(text: str) -> list[Span]:
     return [match.span() for match in _WORD.finditer(text)]
 
 
+def is_unspaced(word: str) -> bool:
+    """Whether a word of :func:`segment` is a single letter of a script without spaces."""
+    return word[0].isalnum() and not _SPACED_ALNUM.match(word[0])
+
+
 def join(tokens: Sequence[str], lang: str) -> tuple[str, list[Span]]:
     """A raw text made of the tokens exactly as they are, and the span of each in it.
 

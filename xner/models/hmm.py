@@ -1,0 +1,704 @@
+"""A statistical word aligner: what a bitext itself says of which word translates which.
+
+IBM model 1 and then a hidden Markov model (Vogel, Ney and Tillmann 1996, with the null states of
+Och and Ney 2003) in both directions, which learn from the links that both believe in: the product
+of their posteriors is counted (Liang, Taskar and Klein 2006). Words are known by their first few
+letters, so that inflected forms teach each other. A pair of words that are spelled alike starts
+with a larger count than others, so that names are linked which were never seen before. Scripts
+without spaces are cut into units by a unigram language model (Kudo 2018), and the letters of a
+unit share its links.
+
+What was counted in a large bitext is kept (:class:`WordAligner`), and added to the counts of the
+text whose words are to be linked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import re
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from tokenizers import Tokenizer, models, trainers
+
+from xner.config import LinksConfig
+from xner.errors import ConfigError, DataError
+from xner.models import hmm_kernels as kernels
+from xner.shards.storage import Folder
+from xner.text.pairs import SentencePair
+from xner.text.words import Span, is_unspaced, segment
+
+SETTINGS_FILE = "word_aligner.json"
+COUNTS_FILE = "counts.parquet"
+UNITS_FILES = ("units-source.json", "units-target.json")
+FORMAT_VERSION = 1
+
+_log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float32]
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+# What every pair of words that share a sentence starts with, and what spelling adds to it.
+_BASE_COUNT = 0.001
+_MIN_DICE = 0.4
+_P_NULL = 0.1
+_MODEL1, _HMM = "IBM model 1", "HMM"
+_MODEL1_ROUNDS = 4
+# A shard adds to what was learned before.
+_ADAPTING_MODEL1_ROUNDS, _ADAPTING_ROUNDS = 1, 2
+
+# Expected counts below this are not worth keeping.
+_MIN_COUNT = 0.01
+# Longer sentence pairs teach little for the time that they take.
+MAX_TRAINING_CELLS = 40_000
+# Cells whose posteriors are in memory at a time, for each thread. The cut decides the order of
+# sums, so it must not depend on the machine.
+_SLICE_CELLS = 1 << 19
+
+# A side is cut into units where at least this share of its first words is single letters.
+_MIN_UNSPACED = 0.3
+_SAMPLE = 2000
+_MAX_UNIT = 4
+# Fewer letters than these for each unit, and it would be seen too rarely to be learned.
+_MIN_LETTERS_PER_UNIT = 8
+_UNKNOWN = "[UNK]"
+
+_COUNTS = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("target", pa.string(), nullable=False),
+        pa.field("count", pa.float32(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class WordAlignerSettings:
+    """What decides a word aligner, beside its text; see TrainWordAlignerConfig."""
+
+    prefix: int = 5
+    units: int = 16_000
+    rounds: int = 3
+
+
+@dataclass(frozen=True)
+class Round:
+    """One pass over the bitext: the model of it, and how many target words both directions link."""
+
+    model: str
+    number: int
+    linked: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Expected counts of pairs of words: a sparse matrix by source word.
+
+    ``rows`` says where each source word's entries begin, ``columns`` the ids of their target words,
+    ascending, and ``values`` their counts.
+    """
+
+    source_words: Mapping[str, int]
+    target_words: Mapping[str, int]
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int32]
+    values: Floats
+
+    @classmethod
+    def of(
+        cls,
+        source_words: Mapping[str, int],
+        target_words: Mapping[str, int],
+        source: npt.NDArray[np.int32],
+        target: npt.NDArray[np.int32],
+        values: Floats,
+    ) -> Counts:
+        """From the ids of each entry's two words and its count, in any order."""
+        order = np.lexsort((target, source))
+        rows = np.zeros(len(source_words) + 1, np.int64)
+        np.cumsum(np.bincount(source, minlength=len(source_words)), out=rows[1:])
+        return cls(
+            source_words,
+            target_words,
+            rows,
+            target[order].astype(np.int32),
+            values[order].astype(np.float32),
+        )
+
+    def of_pairs(self, bitext: _Bitext) -> Floats:
+        """The count of each pair of words of a bitext, 0 for what is not known here."""
+        source = _ids_in(self.source_words, bitext.source_words)[bitext.pair_source]
+        target = _ids_in(self.target_words, bitext.target_words)[bitext.pair_target]
+        return kernels.look_up(source, target, self.rows, self.columns, self.values)
+
+    def to_table(self) -> pa.Table:
+        """As it is stored: sorted by words, so that the same counts make the same file."""
+        source = np.repeat(np.arange(len(self.rows) - 1, dtype=np.int32), np.diff(self.rows))
+        columns = [
+            pa.array(list(words), pa.string()).take(pa.array(ids))
+            for words, ids in (
+                (self.source_words, source),
+                (self.target_words, self.columns),
+            )
+        ]
+        table = pa.Table.from_arrays([*columns, pa.array(self.values)], schema=_COUNTS)
+        return table.sort_by([("source", "ascending"), ("target", "ascending")])
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Counts:
+        """What :meth:`to_table` made."""
+        words, ids = [], []
+        for name in ("source", "target"):
+            column = pc.dictionary_encode(table[name].combine_chunks())
+            words.append({word: n for n, word in enumerate(column.dictionary.to_pylist())})
+            ids.append(np.array(column.indices, np.int32))
+        return cls.of(*words, *ids, np.array(table["count"], np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class _Bitext:
+    """Sentence pairs as the kernels want them, and the distinct pairs of words in them.
+
+    ``source`` and ``target`` are word ids by ``*_words``; the rest is told in
+    :mod:`xner.models.hmm_kernels`.
+    """
+
+    source_words: Mapping[str, int]
+    target_words: Mapping[str, int]
+    source: npt.NDArray[np.int32]
+    source_starts: npt.NDArray[np.int64]
+    target: npt.NDArray[np.int32]
+    target_starts: npt.NDArray[np.int64]
+    cells: npt.NDArray[np.int64]
+    slots: npt.NDArray[np.int32]
+    pair_source: npt.NDArray[np.int32]
+    pair_target: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, sentences: Iterable[tuple[Sequence[str], Sequence[str]]]) -> _Bitext:
+        """From the words of both sides of each pair."""
+        vocabularies: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        ids, lengths = (array("i"), array("i")), (array("q"), array("q"))
+        for sentence in sentences:
+            for side, words in enumerate(sentence):
+                known = vocabularies[side]
+                ids[side].extend([known.setdefault(word, len(known)) for word in words])
+                lengths[side].append(len(words))
+        source, target = (np.array(each, np.int32) for each in ids)
+        counts = [np.array(each, np.int64) for each in lengths]
+        starts = [np.concatenate([[0], np.cumsum(each)]).astype(np.int64) for each in counts]
+        cells = np.concatenate([[0], np.cumsum(counts[0] * counts[1])]).astype(np.int64)
+        found = kernels.word_pairs(source, starts[0], target, starts[1], cells)
+        return cls(*vocabularies, source, starts[0], target, starts[1], cells, *found)
+
+    def __len__(self) -> int:
+        return len(self.cells) - 1
+
+    def slices(self) -> Iterator[tuple[int, int]]:
+        """Ranges of sentences whose cells are in memory at a time."""
+        first = 0
+        while first < len(self):
+            limit = self.cells[first] + _SLICE_CELLS
+            last = max(int(np.searchsorted(self.cells, limit, side="right")) - 1, first + 1)
+            yield first, last
+            first = last
+
+
+class _Model:
+    """The probabilities of a bitext's pairs of words, and of jumps, in both directions.
+
+    ``priors`` are added to the counts of the bitext; ``jumps`` [2, NUM_JUMPS], forward and
+    backward, come with them.
+    """
+
+    def __init__(
+        self,
+        bitext: _Bitext,
+        priors: Sequence[Counts] = (),
+        jumps: npt.NDArray[np.float64] | None = None,
+    ) -> None:
+        self._bitext = bitext
+        self._threads = num_threads()
+        self._base = _spelling(bitext, self._threads)
+        for prior in priors:
+            self._base += prior.of_pairs(bitext)
+        self._target_null = _shares(bitext.target, len(bitext.target_words))
+        self._source_null = _shares(bitext.source, len(bitext.source_words))
+        if jumps is None:
+            self.jumps = np.full((2, kernels.NUM_JUMPS), 1 / kernels.NUM_JUMPS)
+            self._forward = self._backward = np.ones(len(self._base), np.float32)
+        else:
+            self.jumps = jumps
+            nothing = np.zeros(len(self._base))
+            self._maximize(nothing, nothing)
+
+    def learn(
+        self, model1_rounds: int, rounds: int, report: Callable[[Round], None] | None = None
+    ) -> None:
+        """Rounds of IBM model 1, each direction by itself, and of the HMM, by agreement."""
+        for model, ordered, number in ((_MODEL1, False, model1_rounds), (_HMM, True, rounds)):
+            for n in range(1, number + 1):
+                started = time.monotonic()
+                forward, backward, jumps, links = self._expect(ordered)
+                self._maximize(forward, backward)
+                if ordered:
+                    self.jumps = _smoothed(jumps, self.jumps)
+                if report:
+                    linked = links / max(len(self._bitext.target), 1)
+                    report(Round(model, n, linked, time.monotonic() - started))
+
+    def counts(self) -> Counts:
+        """What the HMM with these probabilities links, both directions agreeing."""
+        counts = self._expect(True)[0]
+        kept = np.flatnonzero(counts > _MIN_COUNT)
+        bitext = self._bitext
+        return Counts.of(
+            bitext.source_words,
+            bitext.target_words,
+            bitext.pair_source[kept],
+            bitext.pair_target[kept],
+            counts[kept],
+        )
+
+    def links(self) -> Iterator[Floats]:
+        """Of each sentence pair, [source words, target words]: the mean of both directions."""
+        bitext = self._bitext
+        for first, last, forward, backward, _ in self._posteriors(True):
+            mean = (forward + backward) / 2
+            for sentence in range(first, last):
+                start, end = bitext.cells[sentence : sentence + 2] - bitext.cells[first]
+                num_source = np.diff(bitext.source_starts[sentence : sentence + 2])[0]
+                yield mean[start:end].reshape(num_source, -1)
+
+    def _expect(
+        self, ordered: bool
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], float]:
+        """Counts of pairs of words, forward and backward, counts of jumps, and the sum of links."""
+        forward = np.zeros(len(self._base))
+        backward = forward if ordered else np.zeros(len(self._base))
+        jumps, links = np.zeros_like(self.jumps), 0.0
+        cells, slots = self._bitext.cells, self._bitext.slots
+        for first, last, *posteriors, some_jumps in self._posteriors(ordered):
+            mine = slots[cells[first] : cells[last]]
+            links += kernels.add_counts(mine, *posteriors, ordered, forward, backward)
+            jumps += some_jumps
+        return forward, backward, jumps, links
+
+    def _posteriors(
+        self, ordered: bool
+    ) -> Iterator[tuple[int, int, Floats, Floats, npt.NDArray[np.float64]]]:
+        """By slices: first and last sentence, the cells forward and backward, expected jumps."""
+        bitext = self._bitext
+
+        def of_slice(sentences: tuple[int, int]) -> tuple[Any, ...]:
+            first, last = sentences
+            forward = np.empty(bitext.cells[last] - bitext.cells[first], np.float32)
+            backward = np.empty_like(forward)
+            jumps = np.zeros_like(self.jumps)
+            kernels.link_posteriors(
+                bitext.source,
+                bitext.source_starts,
+                bitext.target,
+                bitext.target_starts,
+                bitext.cells,
+                bitext.slots,
+                self._forward,
+                self._backward,
+                self._target_null,
+                self._source_null,
+                _P_NULL,
+                self.jumps,
+                ordered,
+                first,
+                last,
+                forward,
+                backward,
+                jumps,
+            )
+            return first, last, forward, backward, jumps
+
+        return _in_order(of_slice, bitext.slices(), self._threads)
+
+    def _maximize(self, forward: npt.NDArray[Any], backward: npt.NDArray[Any]) -> None:
+        bitext = self._bitext
+        self._forward = kernels.normalize(
+            forward, self._base, bitext.pair_source, len(bitext.source_words)
+        )
+        self._backward = kernels.normalize(
+            backward, self._base, bitext.pair_target, len(bitext.target_words)
+        )
+
+
+def _shares(words: npt.NDArray[np.int32], size: int) -> Floats:
+    return (np.bincount(words, minlength=size) / max(len(words), 1)).astype(np.float32)
+
+
+def _smoothed(
+    jumps: npt.NDArray[np.float64], before: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Counts of jumps as probabilities; those of before where none was counted."""
+    total = jumps.sum(axis=1, keepdims=True)
+    jumps = jumps + 1e-3 * total / kernels.NUM_JUMPS
+    with np.errstate(invalid="ignore"):
+        return np.where(total > 0, jumps / jumps.sum(axis=1, keepdims=True), before)
+
+
+def _spelling(bitext: _Bitext, threads: int) -> Floats:
+    """The count that each pair of words starts with."""
+    source, target = _bigrams(bitext.source_words), _bigrams(bitext.target_words)
+    num_pairs = len(bitext.pair_source)
+
+    def of_slice(first: int) -> Floats:
+        pairs = slice(first, first + _SLICE_CELLS)
+        alike = kernels.dice(bitext.pair_source[pairs], bitext.pair_target[pairs], *source, *target)
+        return np.where(alike > _MIN_DICE, _BASE_COUNT + alike**3, _BASE_COUNT).astype(np.float32)
+
+    found = _in_order(of_slice, range(0, num_pairs, _SLICE_CELLS), threads)
+    return np.concatenate([np.empty(0, np.float32), *found])
+
+
+def _bigrams(words: Iterable[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Every word's pairs of neighbouring letters, its edges marked, and where each word begins."""
+    bigrams, starts = array("q"), array("q", [0])
+    for word in words:
+        letters = [0, *map(ord, word), 0]
+        bigrams.extend(sorted(a << 21 | b for a, b in itertools.pairwise(letters)))
+        starts.append(len(bigrams))
+    return np.array(bigrams, np.int64), np.array(starts, np.int64)
+
+
+def _ids_in(known: Mapping[str, int], words: Iterable[str]) -> npt.NDArray[np.int32]:
+    return np.array([known.get(word, -1) for word in words], np.int32)
+
+
+def _in_order(
+    function: Callable[[Task], Result], tasks: Iterable[Task], threads: int
+) -> Iterator[Result]:
+    """What map gives, computed on some threads, which run ahead by two tasks each at most."""
+    if threads == 1:
+        yield from map(function, tasks)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Any] = deque()
+        for task in tasks:
+            waiting.append(pool.submit(function, task))
+            if len(waiting) >= 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def num_threads() -> int:
+    """The threads that are ours: OMP_NUM_THREADS, which Ray sets for an actor, or all cores."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if re.fullmatch(r"[1-9]\d*", wanted) else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side of a sentence pair: its units' keys, and the unit that each word belongs to."""
+
+    keys: Sequence[str]
+    unit_of: npt.NDArray[np.intp]
+
+    @classmethod
+    def of(cls, text: str, words: Sequence[Span], prefix: int, units: Tokenizer | None) -> _Side:
+        if units is None:
+            keys = [text[start:end].lower()[:prefix] for start, end in words]
+            return cls(keys, np.arange(len(keys)))
+        runs = _runs(text, words)
+        unspaced = [run for run in runs if is_unspaced(text[run[0][0] : run[0][1]])]
+        texts = [text[run[0][0] : run[-1][1]] for run in unspaced]
+        encodings = iter(units.encode_batch(texts))
+        keys, unit_of = [], []
+        for run in runs:
+            start, end = run[0]
+            if not is_unspaced(text[start:end]):
+                keys.append(text[start:end].lower()[:prefix])
+                unit_of.append(len(keys) - 1)
+                continue
+            cuts = {start + offset for offset, _ in next(encodings).offsets}
+            # A cut between a letter and its marks is none.
+            begins = [n for n, word in enumerate(run) if n == 0 or word[0] in cuts]
+            for first, last in itertools.pairwise([*begins, len(run)]):
+                keys.append(text[run[first][0] : run[last - 1][1]])
+                unit_of += [len(keys) - 1] * (last - first)
+        return cls(keys, np.array(unit_of, np.intp))
+
+
+def _runs(text: str, words: Sequence[Span]) -> list[list[Span]]:
+    """The words, those together that are single letters without a space between them."""
+    runs: list[list[Span]] = []
+    grows = False
+    for start, end in words:
+        unspaced = is_unspaced(text[start:end])
+        if unspaced and grows and runs[-1][-1][1] == start:
+            runs[-1].append((start, end))
+        else:
+            runs.append([(start, end)])
+        grows = unspaced
+    return runs
+
+
+def _learn_units(sides: Iterable[tuple[str, Sequence[Span]]], size: int) -> Tokenizer | None:
+    """A vocabulary of units for the texts of a side; None where it needs none."""
+    texts = iter(sides)
+    sample = list(itertools.islice(texts, _SAMPLE))
+    words = [text[start:end] for text, spans in sample for start, end in spans]
+    if sum(map(is_unspaced, words)) <= _MIN_UNSPACED * len(words):
+        return None
+    runs = [
+        text[run[0][0] : run[-1][1]]
+        for text, spans in itertools.chain(sample, texts)
+        for run in _runs(text, spans)
+        if is_unspaced(text[run[0][0] : run[0][1]])
+    ]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.train_from_iterator(
+        runs,
+        trainers.UnigramTrainer(
+            vocab_size=max(min(size, sum(map(len, runs)) // _MIN_LETTERS_PER_UNIT), 1),
+            max_piece_length=_MAX_UNIT,
+            unk_token=_UNKNOWN,
+            special_tokens=[_UNKNOWN],
+            show_progress=False,
+        ),
+    )
+    pieces = json.loads(tokenizer.to_str())["model"]["vocab"]
+    return _tokenizer([(piece, score) for piece, score in pieces if piece != _UNKNOWN])
+
+
+def _tokenizer(pieces: Iterable[tuple[str, float]]) -> Tokenizer:
+    """A unigram model of pieces and log-probabilities."""
+    # The trainer adds in an order of its own; what it cannot tell apart is rounded away.
+    rounded = sorted((piece, round(score, 4)) for piece, score in pieces)
+    return Tokenizer(models.Unigram([(_UNKNOWN, 0.0), *rounded], unk_id=0))
+
+
+@dataclass(frozen=True, eq=False)
+class WordAligner:
+    """What a bitext taught, as a folder keeps it.
+
+    ``languages`` are those of source and target; ``jumps`` is [2, NUM_JUMPS], forward and backward;
+    ``units`` are for the sides in scripts without spaces.
+    """
+
+    settings: WordAlignerSettings
+    languages: tuple[str, str]
+    jumps: npt.NDArray[np.float64]
+    counts: Counts
+    units: tuple[Tokenizer | None, Tokenizer | None]
+
+    def save(self, folder: Folder) -> None:
+        """Write the folder's files; the settings, without which it is no word aligner, last."""
+        folder.publish_table(COUNTS_FILE, self.counts.to_table())
+        for name, units in zip(UNITS_FILES, self.units, strict=True):
+            if units is not None:
+                folder.publish(name, units.to_str(pretty=True).encode())
+        folder.publish_json(
+            SETTINGS_FILE,
+            {
+                "format_version": FORMAT_VERSION,
+                "languages": list(self.languages),
+                **asdict(self.settings),
+                "unspaced": [units is not None for units in self.units],
+                "jumps": self.jumps.tolist(),
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Folder) -> WordAligner:
+        """Read a folder that :meth:`save` wrote. Raises ConfigError where it is none, or broken."""
+        record = _read_record(folder)
+        try:
+            units = [
+                Tokenizer.from_str(folder.read(name).decode()) if unspaced else None
+                for name, unspaced in zip(UNITS_FILES, record["unspaced"], strict=True)
+            ]
+            jumps = np.array(record["jumps"], np.float64)
+            if jumps.shape != (2, kernels.NUM_JUMPS):
+                raise ValueError(f"jumps are {jumps.shape}, not (2, {kernels.NUM_JUMPS})")
+            return cls(
+                _settings(record),
+                languages_of(folder),
+                jumps,
+                Counts.from_table(folder.read_table(COUNTS_FILE, _COUNTS)),
+                (units[0], units[1]),
+            )
+        # tokenizers raises a bare Exception for what it cannot read.
+        except Exception as error:
+            raise ConfigError(f"{folder}: this word aligner is broken: {error}") from error
+
+
+def _settings(record: Mapping[str, Any]) -> WordAlignerSettings:
+    return WordAlignerSettings(
+        **{each.name: record[each.name] for each in fields(WordAlignerSettings)}
+    )
+
+
+def _read_record(folder: Folder) -> dict[str, Any]:
+    try:
+        record = folder.read_json(SETTINGS_FILE)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    if record is None:
+        raise ConfigError(
+            f"{folder}: no {SETTINGS_FILE}, so this is not a word aligner; "
+            "train_word_aligner makes one"
+        )
+    version = record.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ConfigError(
+            f"{folder}/{SETTINGS_FILE}: format_version {version}, but this xner reads "
+            f"{FORMAT_VERSION}"
+        )
+    return dict(record)
+
+
+def languages_of(folder: Folder) -> tuple[str, str]:
+    """Source and target language of a word aligner. Raises ConfigError for another folder."""
+    source, target = _read_record(folder)["languages"]
+    return source, target
+
+
+def content_hash(folder: Folder) -> str:
+    """sha256 (hex) over names and contents of the files that decide the links."""
+    digest = hashlib.sha256()
+    for name in (SETTINGS_FILE, COUNTS_FILE, *UNITS_FILES):
+        if folder.exists(name):
+            content = hashlib.sha256(folder.read(name)).digest()
+            digest.update(len(name).to_bytes(4) + name.encode() + content)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A trained word aligner, and what it was trained on."""
+
+    aligner: WordAligner
+    num_pairs: int
+    num_empty: int
+    num_too_long: int
+    num_cells: int
+    num_word_pairs: int
+
+
+def train(
+    texts: Sequence[tuple[str, str]],
+    languages: tuple[str, str],
+    settings: WordAlignerSettings,
+    report: Callable[[Round], None] | None = None,
+) -> Training:
+    """Learn from sentences and their translations; ``report`` is called after every round."""
+
+    def segmented() -> Iterator[SentencePair]:
+        for source, target in texts:
+            yield SentencePair(source, segment(source), target, segment(target))
+
+    units = _units_of_sides(segmented, settings.units)
+    num_empty = num_too_long = 0
+
+    def sentences() -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+        nonlocal num_empty, num_too_long
+        for pair in segmented():
+            source, target = _sides(pair, settings.prefix, units)
+            num_cells = len(source.keys) * len(target.keys)
+            if 0 < num_cells <= MAX_TRAINING_CELLS:
+                yield source.keys, target.keys
+            num_empty += num_cells == 0
+            num_too_long += num_cells > MAX_TRAINING_CELLS
+
+    bitext = _Bitext.of(sentences())
+    model = _Model(bitext)
+    model.learn(_MODEL1_ROUNDS, settings.rounds, report)
+    return Training(
+        WordAligner(settings, languages, model.jumps, model.counts(), units),
+        num_pairs=len(bitext),
+        num_empty=num_empty,
+        num_too_long=num_too_long,
+        num_cells=len(bitext.slots),
+        num_word_pairs=len(bitext.pair_source),
+    )
+
+
+def _units_of_sides(
+    pairs: Callable[[], Iterable[SentencePair]], size: int
+) -> tuple[Tokenizer | None, Tokenizer | None]:
+    return (
+        _learn_units(((pair.source, pair.source_words) for pair in pairs()), size),
+        _learn_units(((pair.target, pair.target_words) for pair in pairs()), size),
+    )
+
+
+def _sides(
+    pair: SentencePair, prefix: int, units: tuple[Tokenizer | None, Tokenizer | None]
+) -> tuple[_Side, _Side]:
+    return (
+        _Side.of(pair.source, pair.source_words, prefix, units[0]),
+        _Side.of(pair.target, pair.target_words, prefix, units[1]),
+    )
+
+
+class HmmLinker:
+    """Links words by what a trained word aligner knows and by what a shard's own pairs show."""
+
+    def __init__(self, config: LinksConfig) -> None:
+        self._aligner = None if config.model is None else WordAligner.load(Folder.at(config.model))
+        self._adapt = config.adapt
+
+    def links(self, pairs: Sequence[SentencePair]) -> list[Floats]:
+        """A matrix [source words, target words] of posteriors for each pair.
+
+        With a word aligner the pairs adapt it, unless told otherwise; without one they are all
+        there is to learn from.
+        """
+        aligner = self._aligner
+        if aligner is None:
+            settings = WordAlignerSettings()
+            units = _units_of_sides(lambda: pairs, settings.units)
+            priors, jumps, rounds = [], None, (_MODEL1_ROUNDS, settings.rounds)
+        else:
+            settings, units = aligner.settings, aligner.units
+            priors, jumps = [aligner.counts], aligner.jumps
+            rounds = (_ADAPTING_MODEL1_ROUNDS, _ADAPTING_ROUNDS) if self._adapt else (0, 0)
+        sides = [_sides(pair, settings.prefix, units) for pair in pairs]
+        cells = np.array([len(source.keys) * len(target.keys) for source, target in sides], int)
+
+        links = [
+            np.zeros((len(pair.source_words), len(pair.target_words)), np.float32) for pair in pairs
+        ]
+
+        def fill(model: _Model, which: Sequence[int]) -> None:
+            for n, matrix in zip(which, model.links(), strict=True):
+                links[n] = matrix[np.ix_(sides[n][0].unit_of, sides[n][1].unit_of)]
+
+        short = np.flatnonzero((cells > 0) & (cells <= MAX_TRAINING_CELLS))
+        model = _Model(_bitext_of(sides, short), priors, jumps)
+        model.learn(*rounds)
+        fill(model, short)
+        # The long ones are too large to be held together, and only use what the others taught.
+        long = np.flatnonzero(cells > MAX_TRAINING_CELLS)
+        if len(long) and rounds != (0, 0):
+            priors = [*priors, model.counts()]
+        for n in long:
+            fill(_Model(_bitext_of(sides, [n]), priors, model.jumps), [n])
+        return links
+
+
+def _bitext_of(sides: Sequence[tuple[_Side, _Side]], which: Iterable[int]) -> _Bitext:
+    return _Bitext.of((sides[n][0].keys, sides[n][1].keys) for n in which)
