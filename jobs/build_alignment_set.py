@@ -1,7 +1,8 @@
 """Find English names in sentences of other languages: training examples of the aligner.
 
-Reads pairs shards, takes names that stand verbatim on both sides or whose translation a table of
-names knows; reads Wikipedias, whose links are names; and writes `part-<language>.parquet`.
+Reads pairs shards, takes names that stand verbatim on both sides, whose translation a table of
+names knows, or that word links find; reads Wikipedias, whose links are names; and writes
+`part-<language>.parquet`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from xner.corpora.names import Casing, Lexicon, carrier_examples, example_of, re
 from xner.corpora.wikipedia import WikipediaStatistics
 from xner.engine.anchors import WikipediaReading
 from xner.engine.choose import engine_for
+from xner.engine.linked_names import LinkedNames
 from xner.errors import ConfigError, without_credentials
 from xner.report.terminal import count_up, print_summary, write_summary
 from xner.shards.ledger import SHARD
@@ -38,7 +40,8 @@ _CASING_SENTENCES = 200_000
 def main(config: BuildAlignmentSetConfig) -> None:
     """Two passes over the shards: how words are written, then which names are known."""
     shards, readings = _shards(config.pairs), _readings(config)
-    casing = Casing.of(islice((pair[0] for pair in _pairs(shards)), _CASING_SENTENCES))
+    english = (row[0] for table in _tables(shards) for row in _rows(table))
+    casing = Casing.of(islice(english, _CASING_SENTENCES))
 
     @cache
     def lexicons(source_lang: str, target_lang: str) -> Sequence[Lexicon]:
@@ -46,29 +49,32 @@ def main(config: BuildAlignmentSetConfig) -> None:
 
     pools: dict[str, ExamplePool] = {}
     num_pairs: Counter[str] = Counter()
+
+    def pool(lang: str) -> ExamplePool:
+        if lang not in pools:
+            pools[lang] = ExamplePool(config.max_examples, config.max_per_name, config.seed)
+        return pools[lang]
+
+    linked = LinkedNames(config.bitext, casing) if config.bitext is not None else None
     with count_up("search for names", "pairs") as report:
-        for source, target, source_lang, target_lang in _pairs(shards, report):
-            num_pairs[target_lang] += 1
-            known = lexicons(source_lang, target_lang)
-            example = example_of(source, target, target_lang, casing, known)
-            if example is None:
-                continue
-            if target_lang not in pools:
-                pools[target_lang] = ExamplePool(
-                    config.max_examples, config.max_per_name, config.seed
-                )
-            pools[target_lang].add(example)
-            for carrier in carrier_examples(example, known, config.carriers, config.seed):
-                pools[target_lang].add(carrier)
+        for table in _tables(shards, report):
+            for source, target, source_lang, target_lang in _rows(table):
+                num_pairs[target_lang] += 1
+                known = lexicons(source_lang, target_lang)
+                example = example_of(source, target, target_lang, casing, known)
+                if example is None:
+                    continue
+                pool(target_lang).add(example)
+                for carrier in carrier_examples(example, known, config.carriers, config.seed):
+                    pool(target_lang).add(carrier)
+            for example in linked.examples(table) if linked is not None else ():
+                pool(example.lang).add(example)
 
     output = Folder.at(config.output)
     wikipedia: dict[str, Any] = {}
     for reading in readings:
         lang = reading.config.lang
-        pool = pools.setdefault(
-            lang, ExamplePool(config.max_examples, config.max_per_name, config.seed)
-        )
-        statistics = _read_wikipedia(config, reading, output, casing, pool)
+        statistics = _read_wikipedia(config, reading, output, casing, pool(lang))
         dumps = without_credentials(", ".join(reading.config.dumps))
         wikipedia[f"{lang}: {dumps}"] = statistics.to_dict()
 
@@ -133,14 +139,18 @@ def _shards(folders: Sequence[str]) -> list[tuple[Folder, str]]:
     return found
 
 
-def _pairs(
+def _tables(
     shards: Sequence[tuple[Folder, str]], report: Callable[[int], None] = lambda num_pairs: None
-) -> Iterator[tuple[str, str, str, str]]:
+) -> Iterator[pa.Table]:
     for folder, name in shards:
         table = folder.read_table(name, _COLUMNS)
-        columns = table.to_pydict()
-        yield from zip(*(columns[field] for field in _COLUMNS.names), strict=True)
+        yield table
         report(table.num_rows)
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[str, str, str, str]]:
+    """Source, target and their languages."""
+    yield from zip(*(table[field].to_pylist() for field in _COLUMNS.names), strict=True)
 
 
 def _counts(examples: Sequence[AlignmentExample]) -> dict[str, int]:
@@ -148,7 +158,10 @@ def _counts(examples: Sequence[AlignmentExample]) -> dict[str, int]:
     return {
         "examples": len(examples),
         "names": sum(len(example.names) for example in examples),
-        **{origin: by_origin[origin] for origin in ("verbatim", "table", "carrier", "anchor")},
+        **{
+            origin: by_origin[origin]
+            for origin in ("verbatim", "table", "bitext", "carrier", "anchor")
+        },
     }
 
 

@@ -50,7 +50,7 @@ def plan(config: EvaluateProjectionConfig) -> Mapping[str, str]:
         "target mentions": str(sum(len(pair.target_mentions) for pair in gold)),
         "target mentions that cut words": str(sum(len(inexpressible(pair)) for pair in gold)),
         "projected": config.mentions if config.teacher is None else config.teacher.model,
-        "aligner": config.aligner.model,
+        "aligner": config.aligner.witnesses,
         "output": str(Folder.at(config.output)),
     }
 

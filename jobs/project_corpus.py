@@ -80,7 +80,7 @@ def plan(config: ProjectConfig) -> Mapping[str, str]:
         "shards done": str(len(projection.run.done())),
         "entity types": ", ".join(projection.labels),
         "teacher": f"{config.teacher.model}, {_resources(teacher)}",
-        "aligner": f"{config.aligner.model}, {_resources(aligner)}",
+        "aligner": f"{config.aligner.witnesses}, {_resources(aligner)}",
         "engine": config.engine.kind,
     }
 

@@ -110,14 +110,14 @@ class LinksConfig(Record):
 class EvidenceConfig(Record):
     """What a candidate span gains from each witness, in log-odds (see xner.projection.evidence)."""
 
-    links: float = Field(10.0, ge=0, description="Word links inside the span, against outside.")
-    aligner: float = Field(10.0, ge=0, description="Probabilities of the entity aligner, likewise.")
-    spelling: float = Field(5.0, ge=0, description="Letters shared with the name.")
-    capitals: float = Field(2.0, ge=0, description="Capitals at both ends of the span.")
+    links: float = Field(20.0, ge=0, description="Word links inside the span, against outside.")
+    aligner: float = Field(20.0, ge=0, description="Probabilities of the entity aligner, likewise.")
+    spelling: float = Field(10.0, ge=0, description="Letters shared with the name.")
+    capitals: float = Field(4.0, ge=0, description="Capitals at both ends of the span.")
     agreement: float = Field(
-        8.0, ge=0, description="Share of the shard's other mentions of the name that agree."
+        16.0, ge=0, description="Share of the shard's other mentions of the name that agree."
     )
-    absent: float = Field(4.0, description="What `not in this text` has for itself.")
+    absent: float = Field(8.0, description="What `not in this text` has for itself.")
 
 
 class AlignerConfig(ModelConfig):
@@ -146,6 +146,13 @@ class AlignerConfig(ModelConfig):
         False,
         description="Place a name that stands verbatim, once, in the target without the model.",
     )
+
+    @property
+    def witnesses(self) -> str:
+        """Who aligns, in words."""
+        links = None if self.links is None else f"{self.links.kind} word links {self.links.model}"
+        copies = "verbatim copies" if self.exact_match else None
+        return ", ".join(filter(None, (self.model, links and links.removesuffix(" None"), copies)))
 
     @model_validator(mode="after")
     def _someone_aligns(self) -> AlignerConfig:
@@ -466,6 +473,15 @@ class WikipediaConfig(Record):
         return self
 
 
+class LinkedNamesConfig(Record):
+    """Names of the English sentences, placed by word links and the evidence beside them."""
+
+    links: LinksConfig = LinksConfig()
+    min_score: Share = Field(
+        0.9, description="Probability of a place from which on a name is taken."
+    )
+
+
 class BuildAlignmentSetConfig(Record):
     """`build_alignment_set`: pairs shards, tables of names and Wikipedias in, examples out."""
 
@@ -479,6 +495,9 @@ class BuildAlignmentSetConfig(Record):
         default_factory=list,
         description="Tables of names: CSV with columns `name_<language>`, or JSON code -> name "
         "with `{lang}` in the path.",
+    )
+    bitext: LinkedNamesConfig | None = Field(
+        None, description="Names that word links find in the pairs; by default none."
     )
     carriers: int = Field(
         0,

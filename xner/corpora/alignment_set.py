@@ -110,11 +110,11 @@ class ExamplePool:
             heapq.heapreplace(kept, entry)
 
     def chosen(self) -> list[AlignmentExample]:
-        """The examples that were kept, in the order of their ranks, each text once."""
+        """The examples that were kept, in the order of their ranks, each text once an origin."""
         ranked = sorted((-key, e) for kept in self._by_name.values() for key, e in kept)
-        by_text: dict[str, AlignmentExample] = {}
+        by_text: dict[tuple[str, str], AlignmentExample] = {}
         for _, example in ranked:
-            by_text.setdefault(example.text, example)
+            by_text.setdefault((example.text, example.origin), example)
         return list(by_text.values())[: self._max_examples]
 
     def _rank(self, example: AlignmentExample) -> int:

@@ -158,6 +158,26 @@ def verbatim_names(
     return found
 
 
+def capitalised_names(source: str, source_words: Sequence[Span], casing: Casing) -> list[Span]:
+    """The names of an English sentence by its capitals alone, as character spans in text order.
+
+    Of a run of capitalised words the longest part that may be a name; names that stand more than
+    once are left out.
+    """
+    codes = "".join(_codes(source, source_words))
+    found: list[Span] = []
+    for run in _RUN.finditer(codes):
+        if run.end() - run.start() > _MAX_NAME_WORDS:
+            continue
+        for a, b in _parts(*run.span()):
+            words = [source[s:e] for s, e in source_words[a:b]]
+            if _is_name(words, codes[a:b], (a, b) != run.span(), casing):
+                found.append((source_words[a][0], source_words[b - 1][1]))
+                break
+    names = Counter(source[start:end] for start, end in found)
+    return [(start, end) for start, end in found if names[source[start:end]] == 1]
+
+
 def _codes(text: str, words: Sequence[Span]) -> Iterator[str]:
     """A letter a word: S opens a sentence with a capital, C has one elsewhere, c may connect."""
     previous = ""

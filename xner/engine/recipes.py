@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 from fsspec.core import url_to_fs
+from pydantic import BaseModel
 
-from xner.config import ModelConfig, PrepareConfig, ProjectConfig
+from xner.config import AlignerConfig, LinksConfig, ModelConfig, PrepareConfig, ProjectConfig
 from xner.corpora.opus import Archive, archives
 from xner.corpora.sampling import quotas
 from xner.engine import preparing
@@ -21,6 +22,7 @@ from xner.engine.choose import engine_for
 from xner.engine.flow import Flow, ShardResult, Step
 from xner.engine.stages import Align, Label, Project
 from xner.errors import ConfigError, DataError
+from xner.models import hmm
 from xner.models.aligner import read_settings
 from xner.models.encoder import content_hash, resolve
 from xner.models.tagger import entity_types
@@ -31,7 +33,7 @@ from xner.shards.storage import Folder
 
 _log = logging.getLogger(__name__)
 
-Model = TypeVar("Model", bound=ModelConfig)
+Model = TypeVar("Model", bound=ModelConfig | LinksConfig)
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,7 @@ class CorpusProjection:
     def plan(cls, config: ProjectConfig) -> CorpusProjection:
         """Find the models and the shards. Raises ConfigError for models that cannot do the work."""
         teacher, teacher_folder = _found(config.teacher)
-        aligner, aligner_folder = _found(config.aligner)
-        read_settings(aligner_folder)
+        aligner, identity = aligner_found(config.aligner)
         labels = tuple(entity_types(teacher_folder))
         unknown = set(config.quality.labels or ()) - set(labels)
         if unknown:
@@ -62,7 +63,7 @@ class CorpusProjection:
         fingerprint = {
             "pairs": made_by.get("fingerprint", str(pairs)),
             "teacher": _identity(teacher, teacher_folder),
-            "aligner": _identity(aligner, aligner_folder),
+            "aligner": identity,
             "quality": config.quality.model_dump(mode="json"),
         }
         config = config.model_copy(update={"teacher": teacher, "aligner": aligner})
@@ -108,12 +109,36 @@ def _commit(run: Run, name: str, table: pa.Table) -> Statistics:
     return statistics
 
 
+def aligner_found(config: AlignerConfig) -> tuple[AlignerConfig, dict[str, Any]]:
+    """The configuration as every node must read it, and what of it can change a label.
+
+    Raises ConfigError when a folder holds something else than its setting says.
+    """
+    identity: dict[str, Any] = {"settings": _deciding(config)}
+    links = config.links
+    if config.model is not None:
+        config, folder = _found(config)
+        read_settings(folder)
+        identity["content"] = content_hash(folder)
+    if links is not None and links.model is not None:
+        if links.kind == "hmm":
+            home = Folder.at(links.model)
+            identity["links"] = hmm.content_hash(home)
+            links = links.model_copy(update={"model": home.location})
+        else:
+            links, folder = _found(links)
+            identity["links"] = content_hash(folder)
+        config = config.model_copy(update={"links": links})
+    return config, identity
+
+
 def _found(config: Model) -> tuple[Model, Path]:
     """The configuration as every node must read it, and the model's folder on this machine.
 
     A local folder by its absolute path; a name on the hub with the commit that it stands for now,
     so that a node which downloads it later gets the same weights.
     """
+    assert config.model is not None
     folder = resolve(config.model, config.revision).absolute()
     if Path(config.model).expanduser().is_dir():
         return config.model_copy(update={"model": str(folder)}), folder
@@ -123,10 +148,15 @@ def _found(config: Model) -> tuple[Model, Path]:
 
 def _identity(config: ModelConfig, folder: Path) -> dict[str, Any]:
     """What of a model's settings can change a label: its content, not its place or its pool."""
-    settings = config.model_dump(
-        mode="json", exclude={"model", "revision", "device", "pool", "batch_tokens"}
+    return {"content": content_hash(folder), **_deciding(config)}
+
+
+def _deciding(config: BaseModel) -> dict[str, Any]:
+    """The settings of a model or of word links that can change a label."""
+    elsewhere = {"model", "revision", "device", "pool", "batch_tokens"}
+    return config.model_dump(
+        mode="json", exclude={**dict.fromkeys(elsewhere, True), "links": {"model", "revision"}}
     )
-    return {"content": content_hash(folder), **settings}
 
 
 def _num_bytes(path: str) -> int | None:

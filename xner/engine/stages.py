@@ -7,7 +7,8 @@ of Ray Data run the same object. Every stage returns as many rows as it was give
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -15,13 +16,16 @@ import pyarrow as pa
 from xner.config import AlignerConfig, QualityConfig, TeacherConfig
 from xner.models.aligner import Aligner
 from xner.models.tagger import Tagger
+from xner.models.word_links import WordLinker, word_linker
 from xner.projection.calibration import Calibration
 from xner.projection.decode import COPY, Candidate, candidates, stored_score, verbatim
+from xner.projection.evidence import best_candidates, collect, weigh
 from xner.projection.quality import from_alignments, project_row, to_alignments
 from xner.shards import schema
 from xner.text.iob2 import tags_of
 from xner.text.mentions import Mention
-from xner.text.words import segment
+from xner.text.pairs import SentencePair
+from xner.text.words import Span, segment
 
 
 class Label:
@@ -49,65 +53,121 @@ class Label:
 class Align:
     """Adds ``alignments``: the candidate spans of every source mention in the target sentence.
 
-    A sentence's distinct names make one request; with ``exact_match`` a name that stands verbatim,
-    once, in the target is placed there and not asked for.
+    With an entity aligner alone a mention is its name, and the aligner's probabilities are decoded.
+    With word links all evidence is weighed, and the mentions of a shard hear from each other. With
+    ``exact_match`` a name that stands verbatim, once, in the target is placed there beforehand.
     """
 
     def __init__(self, config: AlignerConfig) -> None:
         self._config = config
-        self._aligner = Aligner(config)
+        self._aligner = Aligner(config) if config.model is not None else None
+        self._linker = word_linker(config.links) if config.links is not None else None
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        names_of_rows: list[list[str]] = []
-        places_of_rows: list[dict[str, list[Candidate]]] = []
-        requests, asking_rows = [], []
-        for source, target, mentions in zip(
-            table["source"].to_pylist(),
-            table["target"].to_pylist(),
-            table["source_mentions"].to_pylist(),
-            strict=True,
-        ):
-            names = [source[m["start"] : m["end"]] for m in mentions]
-            words = segment(target) if names else []
-            places = self._copies(names, target, words)
-            names_of_rows.append(names)
-            places_of_rows.append(places)
-            wanted = tuple(dict.fromkeys(name for name in names if name not in places))
-            if wanted and words:
-                requests.append((wanted, target, words))
-                asking_rows.append(places)
-        config, settings = self._config, self._aligner.settings
-        calibration = Calibration(settings.score_scale, settings.score_bias)
-        for (wanted, target, words), places, scores in zip(
-            requests, asking_rows, self._aligner.align(requests), strict=True
-        ):
-            found = candidates(
-                scores,
-                words,
-                target,
-                threshold=config.threshold,
-                max_gap=config.max_gap,
-                max_candidates=config.max_candidates,
-                calibration=calibration,
+        rows = [
+            _AlignedRow(source, target, [(m["start"], m["end"]) for m in mentions])
+            for source, target, mentions in zip(
+                table["source"].to_pylist(),
+                table["target"].to_pylist(),
+                table["source_mentions"].to_pylist(),
+                strict=True,
             )
-            places.update(zip(wanted, found, strict=True))
-        column = [
-            to_alignments([places.get(name, []) for name in names])
-            for names, places in zip(names_of_rows, places_of_rows, strict=True)
         ]
+        if self._config.exact_match:
+            for row in rows:
+                row.place_copies()
+        if self._linker is None:
+            self._decode([row for row in rows if row.asked and row.target_words])
+        else:
+            self._weigh(rows, self._linker)
+        column = [to_alignments([found or [] for found in row.found]) for row in rows]
         return _with_columns(table, schema.ALIGNED, {"alignments": column})
 
-    def _copies(
-        self, names: Sequence[str], target: str, words: Sequence[tuple[int, int]]
-    ) -> dict[str, list[Candidate]]:
-        if not self._config.exact_match:
-            return {}
-        found = {name: verbatim(name, target, words) for name in names if names.count(name) == 1}
-        return {
-            name: [Candidate(*place, 1.0, COPY)]
-            for name, place in found.items()
-            if place is not None
-        }
+    def _decode(self, rows: Sequence[_AlignedRow]) -> None:
+        """Place by the entity aligner alone."""
+        if self._aligner is None:
+            return
+        config, settings = self._config, self._aligner.settings
+        calibration = Calibration(settings.score_scale, settings.score_bias)
+        requests = [(row.names_asked, row.target, row.target_words) for row in rows]
+        for row, scores in zip(rows, self._aligner.align(requests), strict=True):
+            row.place(
+                candidates(
+                    scores,
+                    row.target_words,
+                    row.target,
+                    threshold=config.threshold,
+                    max_gap=config.max_gap,
+                    max_candidates=config.max_candidates,
+                    calibration=calibration,
+                )
+            )
+
+    def _weigh(self, rows: Sequence[_AlignedRow], linker: WordLinker) -> None:
+        """Place by the evidence of word links, of the entity aligner if there is one, and more.
+
+        Pairs without a mention are linked too: what links words may learn from them.
+        """
+        pairs = [row.pair for row in rows]
+        requests = [(row.names_asked, row.target, row.target_words) for row in rows]
+        likely = self._aligner.align(requests) if self._aligner is not None else [None] * len(rows)
+        evidence = [
+            [
+                collect(pair, mention, links, None if scores is None else scores[index])
+                for index, mention in enumerate(row.asked)
+            ]
+            for row, pair, links, scores in zip(
+                rows, pairs, linker.links(pairs), likely, strict=True
+            )
+        ]
+        weighed = iter(weigh(list(chain.from_iterable(evidence)), self._config.evidence))
+        for row, of_row in zip(rows, evidence, strict=True):
+            row.place(
+                [
+                    best_candidates(each, next(weighed), self._config.max_candidates)
+                    for each in of_row
+                ]
+            )
+
+
+class _AlignedRow:
+    """A pair and its source mentions; ``found``: each one's candidates, None while unplaced."""
+
+    def __init__(self, source: str, target: str, mentions: Sequence[Span]) -> None:
+        self.source, self.target, self.mentions = source, target, mentions
+        self.target_words = segment(target)
+        self.found: list[list[Candidate] | None] = [None] * len(mentions)
+
+    @property
+    def pair(self) -> SentencePair:
+        return SentencePair(self.source, segment(self.source), self.target, self.target_words)
+
+    @property
+    def names(self) -> list[str]:
+        return [self.source[start:end] for start, end in self.mentions]
+
+    @property
+    def asked(self) -> list[Span]:
+        """The mentions without a place."""
+        return [m for m, found in zip(self.mentions, self.found, strict=True) if found is None]
+
+    @property
+    def names_asked(self) -> list[str]:
+        return [self.source[start:end] for start, end in self.asked]
+
+    def place(self, found: Iterable[list[Candidate]]) -> None:
+        """The candidates of the mentions without a place, in their order."""
+        more = iter(found)
+        self.found = [next(more) if each is None else each for each in self.found]
+
+    def place_copies(self) -> None:
+        """Place the names that stand once on either side, letter for letter."""
+        names = self.names
+        for index, name in enumerate(names):
+            if names.count(name) == 1:
+                place = verbatim(name, self.target, self.target_words)
+                if place is not None:
+                    self.found[index] = [Candidate(*place, 1.0, COPY)]
 
 
 class Project:

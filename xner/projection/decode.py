@@ -120,7 +120,7 @@ def _trimmed(
     A bracket or quotation mark whose partner stands inside the run stays: "ARD (Germany)". The word
     segmentation decides what a mark belongs to: the period of "Inc." is no word of its own.
     """
-    marks = [_mark(text[start:end]) for start, end in words[first:end]]
+    marks = [paired_mark(text[start:end]) for start, end in words[first:end]]
     offset = first
     while first < end:
         inside = marks[first + 1 - offset : end - 1 - offset]
@@ -138,7 +138,7 @@ def _is_loose(mark: str | None, inside: Sequence[str | None]) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def _mark(word: str) -> str | None:
+def paired_mark(word: str) -> str | None:
     """None for a word proper, for a paired mark what it shares with its partner, else "".
 
     A mark is a word of Unicode's categories P*, or Sk for the accents that serve as quotes.

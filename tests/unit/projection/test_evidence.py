@@ -1,0 +1,207 @@
+"""Candidate spans, what speaks for each, and their probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xner.config import EvidenceConfig
+from xner.projection.evidence import (
+    EVIDENCE,
+    WITNESSES,
+    Evidence,
+    best_candidates,
+    collect,
+    letters_shared,
+    weigh,
+)
+from xner.text.pairs import SentencePair
+from xner.text.words import segment, words_in
+
+SOURCE = "The Member States adopted it"
+
+
+def pair_of(source: str, target: str) -> SentencePair:
+    return SentencePair(source, segment(source), target, segment(target))
+
+
+def span_of(text: str, part: str) -> tuple[int, int]:
+    start = text.index(part)
+    return start, start + len(part)
+
+
+def links_of(pair: SentencePair, *linked: tuple[str, str, float]) -> np.ndarray:
+    """Links between the words of parts of either side."""
+    links = np.zeros((len(pair.source_words), len(pair.target_words)), np.float32)
+    for source, target, value in linked:
+        rows = words_in(*span_of(pair.source, source), pair.source_words)
+        columns = words_in(*span_of(pair.target, target), pair.target_words)
+        links[rows.start : rows.stop, columns.start : columns.stop] = value
+    return links
+
+
+def best_of(
+    pair: SentencePair,
+    name: str,
+    links: np.ndarray,
+    probabilities: np.ndarray | None = None,
+    config: EvidenceConfig | None = None,
+) -> tuple[str | None, float]:
+    """The text of the best candidate and its probability."""
+    evidence = collect(pair, span_of(pair.source, name), links, probabilities)
+    (chances,) = weigh([evidence], config or EvidenceConfig())
+    found = best_candidates(evidence, chances, 1)
+    return (pair.target[found[0].start : found[0].end], found[0].score) if found else (None, 0.0)
+
+
+def test_evidence_takes_the_linked_words() -> None:
+    pair = pair_of("They saw Munich and Vienna", "Sie sahen München und Wien")
+    links = links_of(pair, ("Munich", "München", 0.9), ("Vienna", "Wien", 0.9))
+    text, score = best_of(pair, "Vienna", links)
+    assert text == "Wien"
+    assert score > 0.9
+
+
+def test_evidence_bridges_words_that_nothing_links() -> None:
+    pair = pair_of("the Bank of England said", "sagte die Bank von England")
+    links = links_of(pair, ("Bank", "Bank", 0.9), ("England", "England", 0.9), ("the", "die", 0.9))
+    assert best_of(pair, "Bank of England", links)[0] == "Bank von England"
+
+
+def test_evidence_of_words_linked_elsewhere_shortens_a_span() -> None:
+    pair = pair_of(SOURCE, "Die Mitgliedstaaten billigten es")
+    name = ("Member States", "Mitgliedstaaten", 0.8)
+    stray = ("States", "billigten", 0.2)
+    alone = best_of(pair, "Member States", links_of(pair, name, stray))
+    told = best_of(
+        pair, "Member States", links_of(pair, name, stray, ("adopted", "billigten", 0.8))
+    )
+    assert told[0] == "Mitgliedstaaten"
+    assert told[1] > alone[1]
+
+
+def test_evidence_finds_a_copy_that_no_link_shows() -> None:
+    pair = pair_of("We met Kolinisau there", "Dort trafen wir Kolinisau")
+    text, score = best_of(pair, "Kolinisau", links_of(pair))
+    assert text == "Kolinisau"
+    assert score > 0.5
+
+
+def test_evidence_says_that_a_name_is_absent() -> None:
+    pair = pair_of("We met Kolinisau there", "wir waren froh darüber")
+    assert best_of(pair, "Kolinisau", links_of(pair)) == (None, 0.0)
+    _, score = best_of(pair, "Kolinisau", links_of(pair, ("Kolinisau", "froh", 0.25)))
+    assert score < 0.999
+
+
+def test_evidence_of_the_entity_aligner_counts() -> None:
+    pair = pair_of("We met Kolinisau there", "dort trafen wir Schmidt")
+    likely = np.array([0.0, 0.0, 0.0, 0.95])
+    assert best_of(pair, "Kolinisau", links_of(pair), likely)[0] == "Schmidt"
+    assert best_of(pair, "Kolinisau", links_of(pair))[0] is None
+
+
+@pytest.mark.parametrize(
+    ("target", "linked", "expected"),
+    [
+        ("das Komitee ( CEN ) tagte", "Komitee ( CEN )", "Komitee ( CEN )"),
+        ("das „ Komitee “ tagte", "Komitee", "Komitee"),
+        ("das Komitee , das tagte", "Komitee", "Komitee"),
+        ("die Struktur- und Sozialfonds", "Struktur-", "Struktur-"),
+        ("das Komitee - und mehr", "Komitee -", "Komitee"),
+        ("das Komitee ) tagte", "Komitee )", "Komitee"),
+    ],
+)
+def test_evidence_marks_at_the_border(target: str, linked: str, expected: str) -> None:
+    pair = pair_of("the Committee met", target)
+    rest = [(word, 0.9) for word in ("das", "die", "tagte", "und") if word in target]
+    others = [("the", word, value) for word, value in rest if word not in linked]
+    links = links_of(pair, ("Committee", linked, 0.9), *others)
+    assert best_of(pair, "Committee", links)[0] == expected
+
+
+def test_evidence_agreement_outvotes_one_torn_link() -> None:
+    clean = pair_of(SOURCE, "Die Mitgliedstaaten billigten es")
+    torn = pair_of(SOURCE, "Das haben die Mitgliedstaaten umgesetzt")
+    name = span_of(SOURCE, "Member States")
+    good = collect(clean, name, links_of(clean, ("Member States", "Mitgliedstaaten", 0.9)), None)
+    bad = collect(
+        torn, name, links_of(torn, ("Member States", "Mitgliedstaaten umgesetzt", 0.9)), None
+    )
+
+    def chosen(evidence: Evidence, chances: np.ndarray) -> str:
+        (best,) = best_candidates(evidence, chances, 1)
+        return torn.target[best.start : best.end]
+
+    (alone,) = weigh([bad], EvidenceConfig())
+    assert chosen(bad, alone) == "Mitgliedstaaten umgesetzt"
+    *_, heard = weigh([good, good, good, bad], EvidenceConfig())
+    assert chosen(bad, heard) == "Mitgliedstaaten"
+
+
+def test_evidence_a_mention_does_not_agree_with_itself() -> None:
+    pair = pair_of(SOURCE, "Die Mitgliedstaaten billigten es")
+    evidence = collect(
+        pair,
+        span_of(SOURCE, "Member States"),
+        links_of(pair, ("Member States", "Mitgliedstaaten", 0.6)),
+        None,
+    )
+    (alone,) = weigh([evidence], EvidenceConfig())
+    (unheard,) = weigh([evidence], EvidenceConfig(agreement=0.0))
+    np.testing.assert_allclose(alone, unheard)
+
+
+def test_evidence_unspaced_script() -> None:
+    pair = pair_of("I love Beijing", "我爱北京")
+    assert best_of(pair, "Beijing", links_of(pair, ("Beijing", "北京", 0.9)))[0] == "北京"
+
+
+def test_evidence_of_a_mention_without_a_word() -> None:
+    pair = pair_of("one  two", "eins zwei")
+    evidence = collect(pair, (3, 5), np.ones((2, 2), np.float32), None)
+    assert len(evidence.spans) == len(evidence.witnesses) == len(evidence.phrases)
+    (chances,) = weigh([evidence], EvidenceConfig())
+    assert chances.sum() <= 1
+
+
+def test_evidence_of_an_empty_target() -> None:
+    pair = pair_of("Berlin", "")
+    evidence = collect(pair, (0, 6), np.zeros((1, 0), np.float32), np.zeros(0))
+    (chances,) = weigh([evidence], EvidenceConfig())
+    assert best_candidates(evidence, chances, 3) == []
+
+
+def test_evidence_letters_shared() -> None:
+    assert letters_shared("Berlin", "berlin") == 1
+    assert letters_shared("abc", "xyz") == 0
+    # ^a ab bc c$ against ^a ab bd d$
+    assert letters_shared("abc", "abd") == pytest.approx(2 * 2 / 8)
+
+
+TEXTS = st.text("abAB .,()-„“北京é'", max_size=24)
+
+
+@given(source=TEXTS, target=TEXTS, data=st.data())
+def test_evidence_is_sound_for_any_text(source: str, target: str, data: st.DataObject) -> None:
+    pair = pair_of(source, target)
+    shape = len(pair.source_words), len(pair.target_words)
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    links = np.random.default_rng(seed).random(shape).astype(np.float32)
+    start = data.draw(st.integers(0, max(len(source) - 1, 0)))
+    end = data.draw(st.integers(start + 1, start + 8))
+    evidence = collect(pair, (start, end), links, None)
+    assert evidence.witnesses.shape == (len(evidence.spans), len(WITNESSES))
+    assert ((evidence.witnesses >= -1e-6) & (evidence.witnesses <= 1 + 1e-6)).all()
+    (chances,) = weigh([evidence], EvidenceConfig())
+    assert np.isfinite(chances).all()
+    assert chances.sum() <= 1 + 1e-6
+    starts = {s for s, _ in pair.target_words}
+    ends = {e for _, e in pair.target_words}
+    for candidate in best_candidates(evidence, chances, 5):
+        assert candidate.start in starts
+        assert candidate.end in ends
+        assert candidate.start < candidate.end
+        assert candidate.method == EVIDENCE

@@ -1,0 +1,65 @@
+"""Training examples of the aligner from bitext alone: names, and where their translations stand.
+
+No table and no Wikipedia is needed: capitals show the names of the English sentences, word links
+and the other witnesses of :mod:`xner.projection.evidence` show their translations, and what they
+are not sure of is left out. So an entity aligner can be trained for any two languages that have
+parallel text, and learns what no single pair shows: how the others were translated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+import pyarrow as pa
+
+from xner.config import EvidenceConfig, LinkedNamesConfig
+from xner.corpora.alignment_set import AlignmentExample
+from xner.corpora.names import Casing, capitalised_names
+from xner.models.word_links import word_linker
+from xner.projection.evidence import best_candidates, collect, weigh
+from xner.projection.resolve import resolve
+from xner.text.mentions import Mention
+from xner.text.pairs import SentencePair
+from xner.text.words import segment
+
+
+class LinkedNames:
+    """Finds the names of a shard's English sentences in their translations."""
+
+    def __init__(self, config: LinkedNamesConfig, casing: Casing) -> None:
+        self._config, self._casing = config, casing
+        self._linker = word_linker(config.links)
+
+    def examples(self, table: pa.Table) -> Iterator[AlignmentExample]:
+        """An example for each pair of a shard (``pairs`` schema) with a name that was found.
+
+        A name that stands twice in a sentence is left out: which place is whose, nobody knows.
+        """
+        langs = table["target_lang"].to_pylist()
+        pairs = [
+            SentencePair(source, segment(source), target, segment(target))
+            for source, target in zip(
+                table["source"].to_pylist(), table["target"].to_pylist(), strict=True
+            )
+        ]
+        names = [capitalised_names(pair.source, pair.source_words, self._casing) for pair in pairs]
+        evidence = [
+            [collect(pair, span, links, None) for span in spans]
+            for pair, spans, links in zip(pairs, names, self._linker.links(pairs), strict=True)
+        ]
+        weighed = iter(weigh(list(chain.from_iterable(evidence)), EvidenceConfig()))
+        for pair, lang, spans, of_pair in zip(pairs, langs, names, evidence, strict=True):
+            offered = [best_candidates(each, next(weighed), 3) for each in of_pair]
+            mentions = [Mention(*span, "name") for span in spans]
+            chosen = resolve(mentions, offered, self._config.min_score)
+            places = {
+                pair.source[start:end]: ((best.start, best.end),)
+                for (start, end), candidates, choice in zip(spans, offered, chosen, strict=True)
+                if choice is not None
+                for best in [candidates[choice]]
+            }
+            if places:
+                yield AlignmentExample(
+                    pair.target, lang, tuple(places), tuple(places.values()), "bitext"
+                )
