@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from anyascii import anyascii
 from tokenizers import Tokenizer, models, trainers
 
 from xner.config import LinksConfig
@@ -373,10 +374,13 @@ def _spelling(bitext: _Bitext, threads: int) -> Floats:
 
 
 def _bigrams(words: Iterable[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Every word's pairs of neighbouring letters, its edges marked, and where each word begins."""
+    """Every word's pairs of neighbouring letters, its edges marked, and where each word begins.
+
+    Letters of all scripts are romanised, so that a name is spelled alike in each.
+    """
     bigrams, starts = array("q"), array("q", [0])
     for word in words:
-        letters = [0, *map(ord, word), 0]
+        letters = [0, *map(ord, anyascii(word).lower() or word), 0]
         bigrams.extend(sorted(a << 21 | b for a, b in itertools.pairwise(letters)))
         starts.append(len(bigrams))
     return np.array(bigrams, np.int64), np.array(starts, np.int64)

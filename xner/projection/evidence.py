@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from anyascii import anyascii
 
 from xner.config import EvidenceConfig
 from xner.projection.decode import Candidate, paired_mark, stored_score
@@ -157,7 +158,10 @@ def best_candidates(
 
 
 def letters_shared(first: str, second: str) -> float:
-    """Dice coefficient of the two texts' letter bigrams, borders counted, case ignored: [0, 1]."""
+    """Dice coefficient of the two texts' letter bigrams, romanised, borders counted: [0, 1].
+
+    Case, spaces and diacritics do not count.
+    """
     a, b = _bigrams(first), _bigrams(second)
     return 2 * sum((a & b).values()) / (a.total() + b.total())
 
@@ -255,7 +259,9 @@ def _alike(first: str, second: str) -> float:
 
 @lru_cache(maxsize=65_536)
 def _bigrams(text: str) -> Counter[str]:
-    bounded = f"^{text.lower()}$"
+    # A transliterated name has its letters back in Latin script; where one writes no spaces, words
+    # of a name are told apart by nothing.
+    bounded = f"^{anyascii(text).lower().replace(' ', '')}$"
     return Counter(bounded[i : i + 2] for i in range(len(bounded) - 1))
 
 
