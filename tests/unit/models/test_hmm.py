@@ -321,8 +321,9 @@ def test_hmm_refuses_a_folder_that_is_none(trained: WordAligner, tmp_path: Path)
         WordAligner.load(folder)
     record = folder.read_json(hmm.SETTINGS_FILE)
     for changed, message in (
+        ([], "format_version None"),
         ({**record, "format_version": 99}, "format_version 99"),
-        ({key: record[key] for key in record if key != "jumps"}, "jumps"),
+        ({key: record[key] for key in record if key != "jumps"}, "lacks jumps"),
         ({**record, "jumps": [[1.0]]}, "jumps are"),
         ({**record, "unspaced": [True, False]}, "units-source"),
     ):
