@@ -17,6 +17,7 @@ RECORDS = {
     "train_teacher": config.TrainTaggerConfig,
     "train_student": config.TrainTaggerConfig,
     "train_aligner": config.TrainAlignerConfig,
+    "train_word_aligner": config.TrainWordAlignerConfig,
     "project_corpus": config.ProjectConfig,
     "evaluate_projection": config.EvaluateProjectionConfig,
 }

@@ -31,8 +31,9 @@ def _kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return numba.njit(signature, nogil=True, cache=True)(function)
-        except RuntimeError:
-            # Neither beside this file nor in the user's cache folder can anything be written.
+        except (RuntimeError, OSError):
+            # Neither beside this file nor in the user's cache folder can anything be written, or
+            # the disk is full.
             return numba.njit(signature, nogil=True)(function)
 
     return compiled
