@@ -65,6 +65,27 @@ class Template:
     second_type: int
 
 
+@dataclass(frozen=True)
+class Windowed:
+    """Texts as windows that an encoder reads; window i has positions bounds[i]:bounds[i + 1].
+
+    `input_ids` [positions] with special tokens; `subword` [positions]: which position of Subwords
+    is read there, -1 for a special token; `text_index` [windows]; `best` [sub-words]: the position
+    where the sub-word lies farthest from its window's edges.
+    """
+
+    input_ids: np.ndarray
+    subword: np.ndarray
+    bounds: np.ndarray
+    text_index: np.ndarray
+    best: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Positions of each window, for xner.models.batching."""
+        return np.diff(self.bounds)
+
+
 def template(tokenizer: PreTrainedTokenizerFast) -> Template:
     """The tokenizer's own special tokens, read off what it does to a pair of texts.
 
@@ -186,3 +207,56 @@ def margins(length: int, start: int, end: int) -> np.ndarray:
     left = positions - start if start > 0 else np.full(end - start, length)
     right = end - 1 - positions if end < length else np.full(end - start, length)
     return np.minimum(left, right)
+
+
+def windowed(
+    subwords: Subwords, special: Template, max_length: int, stride: int | None = None
+) -> Windowed:
+    """Each text for itself in windows of at most `max_length` sub-words, special tokens included.
+
+    `stride`: sub-words that neighbouring windows share, by default a quarter of the window. A text
+    without sub-words has no window. Raises ValueError when the special tokens leave no room.
+    """
+    capacity = max_length - len(special.prefix) - len(special.suffix)
+    if capacity < 1:
+        raise ValueError(f"max_length = {max_length} leaves no room beside the special tokens")
+    stride = capacity // 4 if stride is None else stride
+
+    counts = np.diff(subwords.bounds)
+    pieces = np.array(
+        [
+            (text, subwords.bounds[text] + start, subwords.bounds[text] + end)
+            for text, count in enumerate(counts.tolist())
+            for start, end in (
+                [(0, count)] if 0 < count <= capacity else windows(count, capacity, stride)
+            )
+        ],
+        dtype=np.int64,
+    ).reshape(-1, 3)
+    text_index, starts, ends = pieces.T
+    bounds = offsets_of(ends - starts + len(special.prefix) + len(special.suffix))
+
+    body = ranges(starts, ends)
+    place = ranges(bounds[:-1] + len(special.prefix), bounds[1:] - len(special.suffix))
+    input_ids = np.empty(bounds[-1], dtype=np.int64)
+    for number, token in enumerate(special.prefix):
+        input_ids[bounds[:-1] + number] = token
+    for number, token in enumerate(special.suffix):
+        input_ids[bounds[1:] - len(special.suffix) + number] = token
+    input_ids[place] = subwords.ids[body]
+    subword = np.full(bounds[-1], -1, dtype=np.int64)
+    subword[place] = body
+
+    # Where windows overlap, the last write wins: the position farthest from its window's edges.
+    margin = np.concatenate(
+        [
+            margins(int(counts[text]), int(start - first), int(end - first))
+            for text, start, end in pieces
+            for first in [subwords.bounds[text]]
+        ]
+        or [np.empty(0, dtype=np.int64)]
+    )
+    order = np.argsort(margin, kind="stable")
+    best = np.full(len(subwords.ids), -1, dtype=np.int64)
+    best[body[order]] = place[order]
+    return Windowed(input_ids, subword, bounds, text_index, best)

@@ -33,41 +33,25 @@ from xner.models.encoder import (
     window_length,
 )
 from xner.models.losses import IGNORED
-from xner.models.subwords import (
-    margins,
-    offsets_of,
-    ranges,
-    split,
-    template,
-    windows,
-    words_of,
-)
+from xner.models.subwords import Windowed, ranges, split, template, windowed, words_of
 from xner.text import iob2
 from xner.text.mentions import Mention
 from xner.text.words import Span, segment
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Windows of many texts, one after another; window i has positions bounds[i]:bounds[i + 1].
+class Encoded(Windowed):
+    """Windows of many texts, and where the words of the texts are in them.
 
-    `input_ids` [positions] with special tokens; `word_index` [positions]: the word of its text that
-    the sub-word belongs to, or -1; `text_index` [windows]; `read_at` [words of all texts]: the
-    position that a word's tag is read at, -1 where the tokenizer keeps nothing of the word;
-    `word_bounds` [texts + 1]: text i has words word_bounds[i]:word_bounds[i + 1].
+    `word_index` [positions]: the word of its text that the sub-word belongs to, or -1; `read_at`
+    [words of all texts]: the position that a word's tag is read at, -1 where the tokenizer keeps
+    nothing of the word; `word_bounds` [texts + 1]: text i has words
+    word_bounds[i]:word_bounds[i + 1].
     """
 
-    input_ids: np.ndarray
     word_index: np.ndarray
-    bounds: np.ndarray
-    text_index: np.ndarray
     read_at: np.ndarray
     word_bounds: np.ndarray
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Positions of each window, for xner.models.batching."""
-        return np.diff(self.bounds)
 
 
 def new_model(
@@ -113,53 +97,20 @@ def encode(
     """
     subwords = split(tokenizer, texts)
     owners = words_of(subwords, words)
-    special = template(tokenizer)
-    capacity = max_length - len(special.prefix) - len(special.suffix)
-    if capacity < 1:
-        raise ValueError(f"max_length = {max_length} leaves no room beside the special tokens")
-    stride = capacity // 4 if stride is None else stride
-
-    counts = np.diff(subwords.bounds)
-    pieces = np.array(
-        [
-            (text, subwords.bounds[text] + start, subwords.bounds[text] + end)
-            for text, count in enumerate(counts.tolist())
-            for start, end in (
-                [(0, count)] if 0 < count <= capacity else windows(count, capacity, stride)
-            )
-        ],
-        dtype=np.int64,
-    ).reshape(-1, 3)
-    text_index, starts, ends = pieces.T
-    bounds = offsets_of(ends - starts + len(special.prefix) + len(special.suffix))
-
-    body = ranges(starts, ends)
-    place = ranges(bounds[:-1] + len(special.prefix), bounds[1:] - len(special.suffix))
-    input_ids = np.empty(bounds[-1], dtype=np.int64)
-    for number, token in enumerate(special.prefix):
-        input_ids[bounds[:-1] + number] = token
-    for number, token in enumerate(special.suffix):
-        input_ids[bounds[1:] - len(special.suffix) + number] = token
-    input_ids[place] = subwords.ids[body]
-    word_index = np.full(bounds[-1], -1, dtype=np.int64)
-    word_index[place] = owners.of[body]
-
-    # Where windows overlap, the last write wins: the position farthest from its window's edges.
-    margin = np.concatenate(
-        [
-            margins(int(counts[text]), int(start - first), int(end - first))
-            for text, start, end in pieces
-            for first in [subwords.bounds[text]]
-        ]
-        or [np.empty(0, dtype=np.int64)]
+    found = windowed(subwords, template(tokenizer), max_length, stride)
+    # One more element, so that -1, a position or sub-word that is not there, reads -1.
+    word_index = np.append(owners.of, -1)[found.subword]
+    read_at = np.append(found.best, -1)[owners.read_at]
+    return Encoded(
+        input_ids=found.input_ids,
+        subword=found.subword,
+        bounds=found.bounds,
+        text_index=found.text_index,
+        best=found.best,
+        word_index=word_index,
+        read_at=read_at,
+        word_bounds=owners.bounds,
     )
-    order = np.argsort(margin, kind="stable")
-    best = np.full(len(subwords.ids), -1, dtype=np.int64)
-    best[body[order]] = place[order]
-    read_at = (
-        np.where(owners.read_at >= 0, best[owners.read_at], -1) if len(best) else owners.read_at
-    )
-    return Encoded(input_ids, word_index, bounds, text_index, read_at, owners.bounds)
 
 
 def label_ids(
@@ -179,7 +130,7 @@ def label_ids(
 
 
 def collate(
-    encoded: Encoded,
+    encoded: Windowed,
     indices: np.ndarray,
     pad_id: int,
     multiple_of: int = 8,
