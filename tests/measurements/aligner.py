@@ -74,10 +74,10 @@ PUD_MAP = "projection_gold/zh_pud_sent_id_map.tsv"
 
 LAYOUTS = ("packed", "single")
 MAX_EXAMPLES = 30_000
-TRAINING = {"epochs": 2, "batch_tokens": 2048, "learning_rate": 3e-4}
+TRAINING = {"epochs": 1, "batch_tokens": 2048, "learning_rate": 3e-4}
 # Each source alone: enough to see which of them teaches more.
 SOURCES = ("bitext", "verbatim", "table")
-SOURCE_STEPS = 300
+SOURCE_STEPS = 150
 
 TIMED_PAIRS, REPETITIONS = 2000, 5
 SURE = 0.9
@@ -89,7 +89,8 @@ make measure-aligner needs real data: make measure-aligner DATA=<folder>
   <folder>/opus             OPUS-<Corpus>/<version>/moses/*.txt.zip of Tatoeba and WMT-News
   <folder>/ner/en           wikigold, WNUT17, BTC, and Universal NER of the English Web Treebank
   <folder>/names            cities.csv, {en,de,es,zh}.country.json
-  <folder>/projection_gold  {en,de,es}-europarl.test.conll02, {en,zh}_pud-ud-test.iob2 and their map"""
+  <folder>/projection_gold  {en,de,es}-europarl.test.conll02, {en,zh}_pud-ud-test.iob2,
+                            zh_pud_sent_id_map.tsv"""
 
 
 def measure(data: Path, encoder: Path) -> None:
@@ -317,7 +318,7 @@ def by_rule(
 
 
 def rates(data: Path) -> dict[str, Any]:
-    """Sentences a second of either layout, on the same real sentences with the teacher's mentions."""
+    """Sentences a second of either layout, on real sentences with the teacher's mentions."""
     folder = Folder.at(str(OUTPUT / "pairs" / "en-de"))
     table = folder.read_table(folder.names(SHARD)[0], schema.PAIRS)
     table = table.filter(np.array(table["corpus"].to_pylist()) == "WMT-News").slice(0, TIMED_PAIRS)

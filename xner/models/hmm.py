@@ -26,10 +26,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import opencc
 import pyarrow as pa
 import pyarrow.compute as pc
 from anyascii import anyascii
@@ -428,7 +430,7 @@ class _Side:
             return cls(keys, np.arange(len(keys)))
         runs = _runs(text, words)
         unspaced = [run for run in runs if is_unspaced(text[run[0][0] : run[0][1]])]
-        texts = [text[run[0][0] : run[-1][1]] for run in unspaced]
+        texts = [_simplified(text[run[0][0] : run[-1][1]]) for run in unspaced]
         encodings = iter(units.encode_batch(texts))
         keys, unit_of = [], []
         for run in runs:
@@ -445,7 +447,7 @@ class _Side:
             # A cut between a letter and its marks is none.
             begins = [n for n, word in enumerate(run) if n == 0 or word[0] in cuts]
             for first, last in itertools.pairwise([*begins, len(run)]):
-                keys.append(text[run[first][0] : run[last - 1][1]])
+                keys.append(_simplified(text[run[first][0] : run[last - 1][1]]))
                 unit_of += [len(keys) - 1] * (last - first)
         return cls(keys, np.array(unit_of, np.intp))
 
@@ -464,6 +466,23 @@ def _runs(text: str, words: Sequence[Span]) -> list[list[Span]]:
     return runs
 
 
+@lru_cache(maxsize=65_536)
+def _simplified_letter(letter: str) -> str:
+    simplified: str = _to_simplified().convert(letter)
+    return simplified if len(simplified) == 1 else letter
+
+
+@cache
+def _to_simplified() -> opencc.OpenCC:
+    return opencc.OpenCC("t2s")
+
+
+def _simplified(text: str) -> str:
+    """Han letters in their simplified form, one for one: corpora mix the two, and words are
+    compared by this; the text itself is never changed."""
+    return "".join(map(_simplified_letter, text))
+
+
 def _learn_units(sides: Iterable[tuple[str, Sequence[Span]]], size: int) -> Tokenizer | None:
     """A vocabulary of units for the texts of a side; None where it needs none.
 
@@ -476,7 +495,7 @@ def _learn_units(sides: Iterable[tuple[str, Sequence[Span]]], size: int) -> Toke
     if sum(map(is_unspaced, words)) <= _MIN_UNSPACED * len(words):
         return None
     runs = [
-        text[run[0][0] : run[-1][1]]
+        _simplified(text[run[0][0] : run[-1][1]])
         for text, spans in itertools.chain(sample, texts)
         for run in _runs(text, spans)
         if is_unspaced(text[run[0][0] : run[0][1]])
