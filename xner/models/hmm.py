@@ -705,6 +705,11 @@ class HmmLinker:
         self._aligner = None if config.model is None else WordAligner.load(Folder.at(config.model))
         self._adapt = config.adapt
 
+    @property
+    def languages(self) -> tuple[str, str] | None:
+        """Those of the word aligner; None without one."""
+        return None if self._aligner is None else self._aligner.languages
+
     def links(self, pairs: Sequence[SentencePair]) -> list[Floats]:
         """A matrix [source words, target words] of posteriors for each pair.
 

@@ -89,6 +89,9 @@ class States:
 class SimilarityLinker:
     """An encoder on its device, and the layer whose states are compared."""
 
+    # What the encoder knows, nobody says.
+    languages = None
+
     def __init__(
         self,
         config: LinksConfig,

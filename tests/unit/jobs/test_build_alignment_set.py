@@ -74,7 +74,7 @@ def test_build_alignment_set_writes_examples_and_their_counts(tmp_path: Path):
     summary = json.loads((tmp_path / "out-2" / "summary.json").read_text())["languages"]
     assert summary["de"] == {
         **{"pairs": 3, "examples": 3, "names": 5},
-        **{"verbatim": 1, "table": 1, "carrier": 1, "anchor": 0},
+        **{"verbatim": 1, "table": 1, "bitext": 0, "carrier": 1, "anchor": 0},
     }
 
 
