@@ -37,7 +37,7 @@ class LinkedNames:
         A name that stands twice in a sentence is left out: which place is whose, nobody knows.
         Raises ConfigError for pairs in other languages than those of a word aligner.
         """
-        require_languages(self._linker, self._config.links, table)
+        require_languages(self._linker.languages, self._config.links, table)
         langs = table["target_lang"].to_pylist()
         pairs = [
             SentencePair(source, segment(source), target, segment(target))

@@ -67,7 +67,7 @@ class Align:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         if self._linker is not None and self._config.links is not None:
-            require_languages(self._linker, self._config.links, table)
+            require_languages(self._linker.languages, self._config.links, table)
         rows = [
             _AlignedRow(source, target, [(m["start"], m["end"]) for m in mentions])
             for source, target, mentions in zip(

@@ -619,7 +619,11 @@ def languages_of(folder: Folder) -> tuple[str, str]:
 
 
 def content_hash(folder: Folder) -> str:
-    """sha256 (hex) over names and contents of the files that decide the links."""
+    """sha256 (hex) over names and contents of the files that decide the links.
+
+    Raises ConfigError for a folder that is no word aligner.
+    """
+    _read_record(folder)
     digest = hashlib.sha256()
     for name in (SETTINGS_FILE, COUNTS_FILE, *UNITS_FILES):
         if folder.exists(name):

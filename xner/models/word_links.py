@@ -50,16 +50,18 @@ def word_linker(config: LinksConfig) -> WordLinker:
     return EflomalLinker(config)
 
 
-def require_languages(linker: WordLinker, config: LinksConfig, table: pa.Table) -> None:
-    """Raises ConfigError where rows of a table (``pairs`` schema) are in other languages than the
-    linker was trained for; `zh` and `zh_CN` are the same."""
-    if linker.languages is None:
+def require_languages(
+    languages: tuple[str, str] | None, config: LinksConfig, table: pa.Table
+) -> None:
+    """Raises ConfigError where rows of a table (``pairs`` schema) are in other languages than those
+    of a linker; `zh` and `zh_CN` are the same. None takes all."""
+    if languages is None:
         return
     found = language_pairs(table)
-    if {_unmarked(pair) for pair in found} <= {_unmarked(linker.languages)}:
+    if {_unmarked(pair) for pair in found} <= {_unmarked(languages)}:
         return
     raise ConfigError(
-        f"links.model: {config.model} is a word aligner for {'-'.join(linker.languages)}, but the "
+        f"links.model: {config.model} is a word aligner for {'-'.join(languages)}, but the "
         f"pairs are {', '.join(map('-'.join, found))}; train one word aligner a language pair and "
         f'run the job once for each, with pairs = "data/pairs/{"-".join(found[0])}" for example'
     )
