@@ -23,7 +23,7 @@ from xner.errors import ConfigError
 from xner.models.hmm import SETTINGS_FILE, Round, Training, WordAlignerSettings, train
 from xner.report.terminal import count_up, print_summary, write_summary
 from xner.shards.ledger import SHARD, SUMMARY_FILE, Run
-from xner.shards.schema import PAIRS
+from xner.shards.schema import PAIRS, language_pairs
 from xner.shards.storage import Folder, files_at
 
 _COLUMNS = pa.schema(
@@ -96,7 +96,7 @@ def _sample(config: TrainWordAlignerConfig) -> tuple[tuple[str, str], list[tuple
     with count_up("pairs", "pairs") as report:
         for folder, name in _shards(config.pairs):
             table = folder.read_table(name, _COLUMNS)
-            for found in _languages(table):
+            for found in language_pairs(table):
                 if found != (languages or found):
                     raise ConfigError(
                         f"pairs: {folder}/{name} is {'-'.join(found)}, others are "
@@ -115,13 +115,6 @@ def _sample(config: TrainWordAlignerConfig) -> tuple[tuple[str, str], list[tuple
         raise ConfigError(f"pairs: {', '.join(config.pairs)}: the shards hold no pairs")
     bound = threshold.bound()
     return languages, [kept[key] for key in sorted(kept) if bound is None or key <= bound]
-
-
-def _languages(table: pa.Table) -> Iterator[tuple[str, str]]:
-    distinct = table.group_by(["source_lang", "target_lang"]).aggregate([])
-    yield from zip(
-        *(distinct[side].to_pylist() for side in ("source_lang", "target_lang")), strict=True
-    )
 
 
 def _texts(table: pa.Table) -> Iterator[tuple[str, str]]:

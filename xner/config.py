@@ -44,9 +44,7 @@ class PoolConfig(Record):
 
     min_size: Count = Field(1, description="Actors kept even when idle.")
     max_size: Count = Field(1, description="Actors at most.")
-    num_cpus: float = Field(
-        1.0, gt=0, description="CPUs an actor reserves; also its torch threads."
-    )
+    num_cpus: float = Field(1.0, gt=0, description="CPUs an actor reserves; also its threads.")
     num_gpus: float = Field(
         0.0, ge=0, description="GPUs an actor reserves; a fraction shares one GPU among actors."
     )
@@ -105,6 +103,14 @@ class LinksConfig(Record):
     matching: Literal["argmax", "itermax"] = Field(
         "itermax", description="`similarity`: how links are read off the matrix of similarities."
     )
+
+    @model_validator(mode="after")
+    def _model_where_there_is_one(self) -> LinksConfig:
+        if self.kind == "similarity" and self.model is None:
+            raise ValueError("kind = 'similarity' needs a model, the encoder")
+        if self.kind == "eflomal" and self.model is not None:
+            raise ValueError("kind = 'eflomal' takes no model")
+        return self
 
 
 class EvidenceConfig(Record):

@@ -15,6 +15,7 @@ from xner.config import EngineConfig, PoolConfig
 from xner.engine.choose import engine_for
 from xner.engine.flow import Engine, Step
 from xner.errors import ConfigError, DataError
+from xner.models.hmm import num_threads
 from xner.shards.statistics import Statistics
 
 
@@ -143,3 +144,19 @@ def test_distributed_actors_hold_their_stage(local_ray: None, tmp_path: Path) ->
     for result in engine_for(EngineConfig()).run_shards(names, read_toy, steps, Remember()):
         seen[result.name] = int((tmp_path / result.name).read_text())
     assert sorted(seen.values()) == list(range(1, 9))
+
+
+class CountThreads:
+    def __call__(self, table: pa.Table) -> pa.Table:
+        import torch
+
+        return pa.table({"x": [num_threads(), torch.get_num_threads()]})
+
+
+def test_distributed_actors_have_as_many_threads_as_cpus(local_ray: None, tmp_path: Path) -> None:
+    steps = [Step("count", CountThreads, (), PoolConfig(num_cpus=2))]
+    list(engine_for(EngineConfig()).run_shards(["1"], read_toy, steps, Commit(tmp_path)))
+    # Ray leaves alone what the user has set.
+    threads = int(os.environ.get("OMP_NUM_THREADS", "2"))
+    found = list(map(int, (tmp_path / "1").read_text().split()))
+    assert found == [threads, min(threads, os.cpu_count() or 1)]

@@ -55,6 +55,18 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "pairs"
 
 
+@pytest.fixture(scope="session")
+def word_aligner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a word aligner for English and German."""
+    from xner.models.hmm import WordAlignerSettings, train
+    from xner.shards.storage import Folder
+
+    folder = tmp_path_factory.mktemp("words")
+    texts = [(each.texts["en"], each.texts["de"]) for each in miniature.sentences("train", 200)]
+    train(texts, ("en", "de"), WordAlignerSettings()).aligner.save(Folder.at(str(folder)))
+    return folder
+
+
 @pytest.fixture
 def project_config(models: Path, pairs: Path) -> Callable[..., ProjectConfig]:
     """The main job on these models, output first; thresholds so low that random scores pass."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import datasets
@@ -17,9 +18,11 @@ import pyarrow as pa
 import pytest
 import tomli_w
 
-from xner.config import ProjectConfig
+from xner.config import AlignerConfig, EvidenceConfig, LinksConfig, PoolConfig, ProjectConfig
 from xner.engine.recipes import CorpusProjection
 from xner.errors import ConfigError
+from xner.models.hmm import WordAlignerSettings, train
+from xner.projection.evidence import EVIDENCE
 from xner.shards import schema
 from xner.shards.ledger import statistics_of
 from xner.shards.storage import Folder
@@ -82,13 +85,95 @@ def test_project_corpus_shards_open_in_the_field_s_own_form(
     assert names[:3] == ["O", "B-PER", "I-PER"]
 
 
+@pytest.mark.parametrize("with_links", [False, True], ids=["model", "model and links"])
 def test_project_corpus_engines_give_the_same_shards(
-    project_config: Made, tmp_path: Path, local_ray: None
+    project_config: Made,
+    pairs: Path,
+    word_aligner: Path,
+    tmp_path: Path,
+    local_ray: None,
+    with_links: bool,
 ) -> None:
-    run_inline(project_config(tmp_path / "inline"))
-    run_inline(project_config(tmp_path / "ray", engine={"kind": "ray"}))
+    def config(engine: str) -> ProjectConfig:
+        made = project_config(tmp_path / engine, engine={"kind": engine})
+        return on_german(made, pairs, model=str(word_aligner)) if with_links else made
+
+    for engine in ("inline", "ray"):
+        run_inline(config(engine))
     first, second = rows(tmp_path / "inline"), rows(tmp_path / "ray")
     assert first.equals(second)
+    methods = {each["method"] for row in first["alignments"].to_pylist() for each in row}
+    assert (EVIDENCE in methods) == with_links
+
+
+def on_german(made: ProjectConfig, pairs: Path, **links: object) -> ProjectConfig:
+    """The same job on the German pairs alone, with word links besides."""
+    aligner = made.aligner.model_copy(update={"links": LinksConfig.model_validate(links)})
+    return made.model_copy(update={"aligner": aligner, "pairs": str(pairs / "en-de")})
+
+
+def test_project_corpus_is_another_run_with_other_links(
+    project_config: Made, pairs: Path, word_aligner: Path, tmp_path: Path
+) -> None:
+    def fingerprint(place: Path | None = word_aligner, **changes: object) -> object:
+        made = on_german(project_config(tmp_path / "out"), pairs, model=place and str(place))
+        links = made.aligner.links.model_copy(
+            update={key: changes.pop(key) for key in {"adapt", "kind"} & changes.keys()}
+        )
+        aligner = made.aligner.model_copy(update={"links": links, **changes})
+        return CorpusProjection.plan(made.model_copy(update={"aligner": aligner})).run.fingerprint
+
+    before = fingerprint()
+    moved, other = tmp_path / "moved", tmp_path / "other"
+    shutil.copytree(word_aligner, moved)
+    assert fingerprint(moved) == before
+    # A file that decides nothing.
+    (moved / "summary.json").write_text("{}")
+    assert fingerprint(moved, pool=PoolConfig(max_size=2)) == before
+
+    train([("a b", "c d")], ("en", "de"), WordAlignerSettings()).aligner.save(Folder.at(str(other)))
+    found = [
+        before,
+        fingerprint(other),
+        fingerprint(None),
+        fingerprint(None, kind="eflomal"),
+        fingerprint(adapt=False),
+        fingerprint(evidence=EvidenceConfig(links=19)),
+        fingerprint(exact_match=True),
+        fingerprint(max_candidates=2),
+        fingerprint(model=None),
+        CorpusProjection.plan(
+            project_config(tmp_path / "out", pairs=str(pairs / "en-de"))
+        ).run.fingerprint,
+    ]
+    assert all(one != two for one, two in combinations(found, 2))
+
+
+def test_project_corpus_aligns_by_word_links_alone(
+    project_config: Made, pairs: Path, word_aligner: Path, tmp_path: Path
+) -> None:
+    made = on_german(project_config(tmp_path / "out"), pairs, model=str(word_aligner))
+    run_inline(made.model_copy(update={"aligner": AlignerConfig(links=made.aligner.links)}))
+    given, found = Folder.at(str(pairs / "en-de")), rows(tmp_path / "out")
+    assert found.num_rows == sum(
+        given.read_table(name, schema.PAIRS).num_rows for name in given.names(".parquet")
+    )
+    methods = {each["method"] for row in found["alignments"].to_pylist() for each in row}
+    assert methods == {EVIDENCE}
+
+
+def test_project_corpus_refuses_what_is_no_word_aligner_for_its_pairs(
+    project_config: Made, pairs: Path, models: Path, word_aligner: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"no word_aligner\.json, so this is not a word aligner"):
+        CorpusProjection.plan(
+            on_german(project_config(tmp_path / "out"), pairs, model=str(models / "packed"))
+        )
+    links = {"links": {"model": str(word_aligner)}}
+    for where, found in ((pairs, "en-de, en-zh"), (pairs / "en-zh", "en-zh")):
+        with pytest.raises(ConfigError, match=f"for en-de, but the pairs are {found};"):
+            CorpusProjection.plan(project_config(tmp_path / "out", pairs=str(where), aligner=links))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("layout", ["packed", "single"])

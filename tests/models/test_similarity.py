@@ -156,11 +156,6 @@ def test_similarity_layer_by_default_and_out_of_range(bert_folder: Path) -> None
             linker(bert_folder, layer=layer)
 
 
-def test_similarity_needs_an_encoder() -> None:
-    with pytest.raises(ConfigError, match=r"links\.model"):
-        SimilarityLinker(LinksConfig(kind="similarity"))
-
-
 def test_similarity_reads_relative_positions(deberta_folder: Path) -> None:
     (matrix,) = linker(deberta_folder, matching="argmax").links([pair(ENGLISH, ENGLISH)])
     assert np.diagonal(matrix).all()

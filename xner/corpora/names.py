@@ -162,7 +162,7 @@ def capitalised_names(source: str, source_words: Sequence[Span], casing: Casing)
     """The names of an English sentence by its capitals alone, as character spans in text order.
 
     Of a run of capitalised words the longest part that may be a name; names that stand more than
-    once are left out.
+    once, be it inside a longer one, are left out.
     """
     codes = "".join(_codes(source, source_words))
     found: list[Span] = []
@@ -174,8 +174,11 @@ def capitalised_names(source: str, source_words: Sequence[Span], casing: Casing)
             if _is_name(words, codes[a:b], (a, b) != run.span(), casing):
                 found.append((source_words[a][0], source_words[b - 1][1]))
                 break
-    names = Counter(source[start:end] for start, end in found)
-    return [(start, end) for start, end in found if names[source[start:end]] == 1]
+    return [
+        (start, end)
+        for start, end in found
+        if len(occurrences(source[start:end], source, source_words)) == 1
+    ]
 
 
 def _codes(text: str, words: Sequence[Span]) -> Iterator[str]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from xner.config import EvidenceConfig, LinkedNamesConfig
 from xner.corpora.alignment_set import AlignmentExample
 from xner.corpora.names import Casing, capitalised_names
-from xner.models.word_links import word_linker
+from xner.models.word_links import require_languages, word_linker
 from xner.projection.evidence import best_candidates, collect, weigh
 from xner.projection.resolve import resolve
 from xner.text.mentions import Mention
@@ -35,7 +35,9 @@ class LinkedNames:
         """An example for each pair of a shard (``pairs`` schema) with a name that was found.
 
         A name that stands twice in a sentence is left out: which place is whose, nobody knows.
+        Raises ConfigError for pairs in other languages than those of a word aligner.
         """
+        require_languages(self._linker.languages, self._config.links, table)
         langs = table["target_lang"].to_pylist()
         pairs = [
             SentencePair(source, segment(source), target, segment(target))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from xner.models import hmm
 from xner.models.aligner import read_settings
 from xner.models.encoder import content_hash, resolve
 from xner.models.tagger import entity_types
+from xner.models.word_links import require_languages
 from xner.shards import schema
 from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run
 from xner.shards.statistics import Statistics
@@ -59,6 +61,8 @@ class CorpusProjection:
             )
         pairs = Folder.at(config.pairs)
         _check_finished(pairs)
+        if aligner.links is not None:
+            _check_languages(pairs, aligner.links)
         made_by = pairs.read_json(RUN_FILE) or {}
         fingerprint = {
             "pairs": made_by.get("fingerprint", str(pairs)),
@@ -97,6 +101,24 @@ def _check_finished(pairs: Folder) -> None:
             raise ConfigError(
                 f"pairs {pairs / folder}: its preparation is not finished; run prepare_corpus again"
             )
+
+
+def _check_languages(pairs: Folder, links: LinksConfig) -> None:
+    """Refuse a word aligner for other languages, by the first shard of each folder of pairs.
+
+    Align looks at all of them, but only when their turn has come.
+    """
+    if links.kind != "hmm" or links.model is None:
+        return
+    languages = hmm.languages_of(Folder.at(links.model))
+    columns = pa.schema([schema.PAIRS.field(name) for name in ("source_lang", "target_lang")])
+    firsts = {name.rpartition("/")[0]: name for name in reversed(pairs.names(SHARD))}
+    tables = []
+    for name in firsts.values():
+        # A shard that cannot be read is reported by the run.
+        with suppress(DataError):
+            tables.append(pairs.read_table(name, columns))
+    require_languages(languages, links, pa.concat_tables([columns.empty_table(), *tables]))
 
 
 def _read_pairs(pairs: Folder, name: str) -> pa.Table:

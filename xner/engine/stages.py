@@ -16,7 +16,7 @@ import pyarrow as pa
 from xner.config import AlignerConfig, QualityConfig, TeacherConfig
 from xner.models.aligner import Aligner
 from xner.models.tagger import Tagger
-from xner.models.word_links import WordLinker, word_linker
+from xner.models.word_links import WordLinker, require_languages, word_linker
 from xner.projection.calibration import Calibration
 from xner.projection.decode import COPY, Candidate, candidates, stored_score, verbatim
 from xner.projection.evidence import best_candidates, collect, weigh
@@ -56,6 +56,8 @@ class Align:
     With an entity aligner alone a mention is its name, and the aligner's probabilities are decoded.
     With word links all evidence is weighed, and the mentions of a shard hear from each other. With
     ``exact_match`` a name that stands verbatim, once, in the target is placed there beforehand.
+
+    Raises ConfigError for pairs in other languages than those of a word aligner.
     """
 
     def __init__(self, config: AlignerConfig) -> None:
@@ -64,6 +66,8 @@ class Align:
         self._linker = word_linker(config.links) if config.links is not None else None
 
     def __call__(self, table: pa.Table) -> pa.Table:
+        if self._linker is not None and self._config.links is not None:
+            require_languages(self._linker.languages, self._config.links, table)
         rows = [
             _AlignedRow(source, target, [(m["start"], m["end"]) for m in mentions])
             for source, target, mentions in zip(

@@ -42,6 +42,8 @@ def find_program() -> Path:
 class EflomalLinker:
     """Links of eflomal's model 3 (IBM 1, HMM and fertility), learned from the pairs given."""
 
+    languages = None
+
     def __init__(self, config: LinksConfig) -> None:
         """Raises ConfigError when eflomal is not installed; `config` has no settings for it."""
         self.program = find_program()

@@ -619,7 +619,11 @@ def languages_of(folder: Folder) -> tuple[str, str]:
 
 
 def content_hash(folder: Folder) -> str:
-    """sha256 (hex) over names and contents of the files that decide the links."""
+    """sha256 (hex) over names and contents of the files that decide the links.
+
+    Raises ConfigError for a folder that is no word aligner.
+    """
+    _read_record(folder)
     digest = hashlib.sha256()
     for name in (SETTINGS_FILE, COUNTS_FILE, *UNITS_FILES):
         if folder.exists(name):
@@ -704,6 +708,11 @@ class HmmLinker:
     def __init__(self, config: LinksConfig) -> None:
         self._aligner = None if config.model is None else WordAligner.load(Folder.at(config.model))
         self._adapt = config.adapt
+
+    @property
+    def languages(self) -> tuple[str, str] | None:
+        """Those of the word aligner; None without one."""
+        return None if self._aligner is None else self._aligner.languages
 
     def links(self, pairs: Sequence[SentencePair]) -> list[Floats]:
         """A matrix [source words, target words] of posteriors for each pair.

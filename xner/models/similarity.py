@@ -89,6 +89,9 @@ class States:
 class SimilarityLinker:
     """An encoder on its device, and the layer whose states are compared."""
 
+    # What the encoder knows, nobody says.
+    languages = None
+
     def __init__(
         self,
         config: LinksConfig,
@@ -97,8 +100,7 @@ class SimilarityLinker:
         batch_tokens: int = 8192,
     ) -> None:
         """The last three as in ModelConfig. Raises ConfigError for a layer that is not there."""
-        if config.model is None:
-            raise ConfigError("links.model: kind = 'similarity' needs an encoder")
+        assert config.model is not None
         folder = resolve(config.model, config.revision)
         self.tokenizer = load_tokenizer(folder)
         encoder = load_encoder(folder)

@@ -7,13 +7,21 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from xner.config import LinksConfig
+from xner.errors import ConfigError
+from xner.shards.schema import language_pairs
 from xner.text.pairs import SentencePair
 
 
 class WordLinker(Protocol):
     """What links the words of sentence pairs."""
+
+    @property
+    def languages(self) -> tuple[str, str] | None:
+        """Source and target language that it was trained for; None where it takes any."""
+        ...
 
     def links(self, pairs: Sequence[SentencePair]) -> list[npt.NDArray[np.float32]]:
         """A matrix [source words, target words] for each pair: how sure each link is, 0 to 1.
@@ -40,3 +48,24 @@ def word_linker(config: LinksConfig) -> WordLinker:
     from xner.models.eflomal import EflomalLinker
 
     return EflomalLinker(config)
+
+
+def require_languages(
+    languages: tuple[str, str] | None, config: LinksConfig, table: pa.Table
+) -> None:
+    """Raises ConfigError where rows of a table (``pairs`` schema) are in other languages than those
+    of a linker; `zh` and `zh_CN` are the same. None takes all."""
+    if languages is None:
+        return
+    found = language_pairs(table)
+    if {_unmarked(pair) for pair in found} <= {_unmarked(languages)}:
+        return
+    raise ConfigError(
+        f"links.model: {config.model} is a word aligner for {'-'.join(languages)}, but the "
+        f"pairs are {', '.join(map('-'.join, found))}; train one word aligner a language pair and "
+        f'run the job once for each, with pairs = "data/pairs/{"-".join(found[0])}" for example'
+    )
+
+
+def _unmarked(pair: tuple[str, str]) -> tuple[str, ...]:
+    return tuple(lang.partition("_")[0] for lang in pair)

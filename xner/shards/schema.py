@@ -90,3 +90,10 @@ ALIGNMENT_EXAMPLES = pa.schema(
         pa.field("origin", pa.string(), nullable=False),
     ]
 )
+
+
+def language_pairs(table: pa.Table) -> list[tuple[str, str]]:
+    """Source and target language of the rows of a ``pairs`` table, each two once, sorted."""
+    distinct = table.group_by(["source_lang", "target_lang"]).aggregate([])
+    sides = (distinct[side].to_pylist() for side in ("source_lang", "target_lang"))
+    return sorted(zip(*sides, strict=True))

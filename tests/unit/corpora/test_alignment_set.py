@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,14 @@ def test_pool_with_another_seed_keeps_others():
 def test_pool_keeps_a_text_once():
     chosen = _chosen([_example("Tom in Bonn", "Bonn"), _example("Tom in Bonn", "Tom", "Bonn")])
     assert len(chosen) == 1
+
+
+def test_pool_keeps_a_text_once_an_origin():
+    verbatim = _example("Tom in Bonn", "Bonn")
+    linked = replace(_example("Tom in Bonn", "Tom", "Bonn"), origin="bitext")
+    chosen = _chosen([verbatim, linked, replace(linked, names=("Tom in", "Bonn"))])
+    assert sorted(each.origin for each in chosen) == ["bitext", "verbatim"]
+    assert verbatim in chosen
 
 
 def test_to_table_has_the_schema_and_the_content():

@@ -11,6 +11,7 @@ from xner.corpora.names import (
     Casing,
     Lexicon,
     NameIndex,
+    capitalised_names,
     carrier_examples,
     example_of,
     read_lexicon,
@@ -47,6 +48,10 @@ def _verbatim(source: str, target: str) -> list[str]:
     return sorted(found)
 
 
+def _capitalised(source: str) -> list[str]:
+    return [source[s:e] for s, e in capitalised_names(source, segment(source), CASING)]
+
+
 def _table(source: str, target: str, lexicon: Lexicon = COUNTRIES) -> dict[str, list[str]]:
     found = table_names(source, target, segment(source), segment(target), lexicon)
     return {name: [target[s:e] for s, e in places] for name, places in found.items()}
@@ -79,6 +84,38 @@ def _example(source: str, target: str) -> AlignmentExample | None:
 )
 def test_verbatim_names_are_sure(source: str, target: str, expected: list[str]):
     assert _verbatim(source, target) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("We met Barack Obama in Berlin.", ["Barack Obama", "Berlin"]),
+        ("So President Barack Obama said", ["President Barack Obama"]),
+        ("at the Bank of England", ["Bank of England"]),
+        ("the European Union of Bosnia", ["European Union of Bosnia"]),
+        # What opens a sentence has a capital anyway.
+        ("Berlin is big. In Hamburg we met.", ["Berlin", "Hamburg"]),
+        ("In Berlin we met.", ["Berlin"]),
+        ("Zbigniew Kowalski fell.", ["Zbigniew Kowalski"]),
+        ("Zbigniew fell.", []),
+        ('He said: "The winter came"', []),
+        # A noun that is a name's part elsewhere, and words that are never a name.
+        ("at the Bank of it", []),
+        ("and I know, so X", []),
+        ("the bank and the union", []),
+        # A headline.
+        ("see A B C D E F G H J", []),
+        ("see Obama Obama Obama Obama Obama Obama Obama Obama", ["Obama" + 7 * " Obama"]),
+        # Nobody knows which of its places in the translation is whose.
+        ("from Berlin to Berlin with Merkel", ["Merkel"]),
+        ("Obama, said Barack Obama in Berlin", ["Barack Obama", "Berlin"]),
+        ("the Berliner in Berlin", ["Berlin"]),
+        ("", []),
+        ("...", []),
+    ],
+)
+def test_capitalised_names_are_the_longest_of_their_run(source: str, expected: list[str]):
+    assert _capitalised(source) == expected
 
 
 @pytest.mark.parametrize(

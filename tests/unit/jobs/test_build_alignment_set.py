@@ -3,6 +3,7 @@ from __future__ import annotations
 import bz2
 import json
 import runpy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from xner.config import BuildAlignmentSetConfig, WikipediaConfig
+from xner.corpora import miniature
 from xner.errors import ConfigError, DataError
 from xner.shards.schema import ALIGNMENT_EXAMPLES, PAIRS
 
@@ -27,9 +29,13 @@ PAIRS_OF = {
 TABLE = "name_en,name_de,name_zh\nGermany,Deutschland,德国\nSpain,Spanien,西班牙\n"
 
 
-def _write_shards(folder: Path, rows_per_shard: int) -> list[str]:
+def _write_shards(
+    folder: Path,
+    rows_per_shard: int,
+    pairs_of: Mapping[str, Sequence[tuple[str, str]]] = PAIRS_OF,
+) -> list[str]:
     folders = []
-    for lang, pairs in PAIRS_OF.items():
+    for lang, pairs in pairs_of.items():
         (folder / f"en-{lang}").mkdir(parents=True)
         folders.append(str(folder / f"en-{lang}"))
         rows = [
@@ -74,7 +80,7 @@ def test_build_alignment_set_writes_examples_and_their_counts(tmp_path: Path):
     summary = json.loads((tmp_path / "out-2" / "summary.json").read_text())["languages"]
     assert summary["de"] == {
         **{"pairs": 3, "examples": 3, "names": 5},
-        **{"verbatim": 1, "table": 1, "carrier": 1, "anchor": 0},
+        **{"verbatim": 1, "table": 1, "bitext": 0, "carrier": 1, "anchor": 0},
     }
 
 
@@ -86,6 +92,46 @@ def test_build_alignment_set_without_shards_says_so(tmp_path: Path):
     config = BuildAlignmentSetConfig(pairs=[str(tmp_path)], output=str(tmp_path / "out"))
     with pytest.raises(ConfigError, match="no shards"):
         main(config)
+
+
+def test_build_alignment_set_finds_names_by_word_links(tmp_path: Path):
+    sentences = list(miniature.sentences("train", 300))
+    # So few sentences teach little of where Chinese words end.
+    langs = {"de": 0.9, "zh": 0.65}
+    folders = _write_shards(
+        tmp_path / "pairs",
+        150,
+        {lang: [(each.texts["en"], each.texts[lang]) for each in sentences] for lang in langs},
+    )
+    outputs = {"without": {}, "with": {"bitext": {"min_score": 0.8}}}
+    summaries = {}
+    for name, settings in outputs.items():
+        main(BuildAlignmentSetConfig(pairs=folders, output=str(tmp_path / name), **settings))
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        summaries[name] = summary["languages"]
+    for lang, least in langs.items():
+        before, after = (summaries[name][lang] for name in outputs)
+        assert before["bitext"] == 0 < after["bitext"]
+        assert after["examples"] == before["examples"] + after["bitext"]
+        rows = pq.read_table(tmp_path / "with" / f"part-{lang}.parquet").to_pylist()
+        assert len(rows) == after["examples"]
+        gold = {
+            (each.texts[lang], each.texts["en"][mention.start : mention.end]): (
+                None if link is None else each.mentions[lang][link]
+            )
+            for each in sentences
+            for mention, link in zip(each.mentions["en"], each.links[lang], strict=True)
+        }
+        right = [
+            place == {"start": counterpart.start, "end": counterpart.end}
+            for row in rows
+            if row["origin"] == "bitext"
+            for name, (place,) in zip(row["names"], row["spans"], strict=True)
+            for counterpart in [gold.get((row["text"], name))]
+            if counterpart is not None
+        ]
+        assert len(right) > 100
+        assert sum(right) / len(right) > least
 
 
 def _write_wikipedia(folder: Path) -> dict[str, object]:

@@ -1,0 +1,40 @@
+"""What a recipe may not ask for."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from xner.config import AlignerConfig, LinksConfig
+
+
+def test_aligner_config_needs_one_who_aligns() -> None:
+    with pytest.raises(ValidationError, match="nothing aligns: name model, links or exact_match"):
+        AlignerConfig(threshold=0.3, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "witnesses"),
+    [
+        ({"model": "some/model"}, "some/model"),
+        ({"links": LinksConfig()}, "hmm word links"),
+        ({"links": LinksConfig(model="words"), "model": "m"}, "m, hmm word links words"),
+        ({"exact_match": True}, "verbatim copies"),
+    ],
+)
+def test_aligner_config_says_who_aligns(settings: dict[str, object], witnesses: str) -> None:
+    assert AlignerConfig.model_validate(settings).witnesses == witnesses
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "similarity"}, "needs a model"),
+        ({"kind": "eflomal", "model": "words"}, "takes no model"),
+    ],
+)
+def test_links_config_has_a_model_where_there_is_one(
+    settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        LinksConfig.model_validate(settings)
