@@ -25,7 +25,6 @@ A step that is done is not done again; `rm -r runs/measure-aligner` begins anew.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -37,7 +36,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from projection_rules import RULES, Directions, Rule
-from steps import NAME_TABLES, PROJECT, TAGGED_FILES, Steps, default_encoder, teacher_recipe
+from steps import NAME_TABLES, PROJECT, TAGGED_FILES, Steps, data_and_encoder, teacher_recipe
 
 from xner.config import (
     AlignerConfig,
@@ -404,26 +403,18 @@ def show(summary: Mapping[str, Any]) -> None:
     )
 
 
-def missing_from(data: Path) -> list[Path]:
-    """What of the data is not there."""
+def needed_data() -> list[str]:
+    """What must lie below DATA."""
     needed = ["opus", *TAGGED_FILES, "names/cities.csv", PUD_MAP]
     needed += [f"names/{lang}.country.json" for lang in ("en", *LANGUAGES)]
     needed += [EUROPARL.format(lang=lang) for lang in ("en", "de", "es")]
-    needed += [PUD.format(lang=lang) for lang in ("en", "zh")]
-    return [data / path for path in needed if not (data / path).exists()]
+    return [*needed, *(PUD.format(lang=lang) for lang in ("en", "zh"))]
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure; without the data, say what is needed and exit with 2."""
-    parser = argparse.ArgumentParser(description="Aligners on parallel gold, in figures.")
-    parser.add_argument("data", nargs="?", default="", help="folder of real data")
-    parser.add_argument("--encoder", type=Path, help="folder of another encoder than MiniLM")
-    options = parser.parse_args(arguments)
-    data = Path(options.data).absolute()
-    missing = missing_from(data) if options.data else []
-    if not options.data or missing:
-        print("\n".join([USAGE, *(f"  There is no {path}." for path in missing)]), file=sys.stderr)
-        sys.exit(2)
+    """Measure; without the data or eflomal, say what is needed and exit with 2."""
+    what = "Aligners on parallel gold, in figures."
+    data, encoder = data_and_encoder(arguments, what, USAGE, needed_data())
     try:
         find_program()
     except ConfigError as error:
@@ -431,7 +422,7 @@ def main(arguments: Sequence[str]) -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     configure_logging()
-    measure(data, options.encoder.absolute() if options.encoder else default_encoder())
+    measure(data, encoder)
 
 
 if __name__ == "__main__":
