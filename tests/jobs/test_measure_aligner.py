@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from xner import config
 from xner.corpora.alignment_epoch import origin_weights
 from xner.corpora.alignment_set import AlignmentExample
 from xner.evaluation.projection_gold import GoldPair
@@ -18,14 +17,6 @@ from xner.models.eflomal import EflomalLinker
 from xner.text.mentions import Mention
 
 MEASUREMENTS = Path(__file__).resolve().parents[1] / "measurements"
-
-RECORDS = {
-    "prepare_corpus": config.PrepareConfig,
-    "train_word_aligner": config.TrainWordAlignerConfig,
-    "build_alignment_set": config.BuildAlignmentSetConfig,
-    "train_aligner": config.TrainAlignerConfig,
-    "train_tagger": config.TrainTaggerConfig,
-}
 
 # The mention is the first two of three source words; the target has seven words.
 OWN = range(2)
@@ -186,15 +177,12 @@ def test_eflomal_links_learn_from_the_shards_and_are_those_of_the_gold(
     assert len(read) > 2
 
 
-def test_measure_aligner_trains_by_valid_recipes(aligner: ModuleType, tmp_path: Path) -> None:
-    recipes: dict[str, Any] = {}
-
-    class Written:
-        def run(self, job: str, name: str, recipe: dict[str, Any]) -> float:
-            recipes[name] = RECORDS[job].model_validate({**recipe, "output": name})
-            return 1.0
-
-    assert aligner.train(Written(), tmp_path, tmp_path / "encoder") == dict.fromkeys(recipes, 1.0)
+def test_measure_aligner_trains_by_valid_recipes(
+    aligner: ModuleType, steps_on_paper: Any, tmp_path: Path
+) -> None:
+    seconds = aligner.train(steps_on_paper, tmp_path, tmp_path / "encoder")
+    recipes = steps_on_paper.recipes
+    assert seconds.keys() == recipes.keys()
     of_each = [
         AlignmentExample("Bonn", "de", ("Bonn",), (((0, 4),),), source)
         for source in aligner.SOURCES

@@ -9,20 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from xner import config
 from xner.shards import schema
 from xner.shards.storage import Folder
 
 MEASUREMENTS = Path(__file__).resolve().parents[1] / "measurements"
-
-RECORDS = {
-    "prepare_corpus": config.PrepareConfig,
-    "train_word_aligner": config.TrainWordAlignerConfig,
-    "build_alignment_set": config.BuildAlignmentSetConfig,
-    "train_tagger": config.TrainTaggerConfig,
-    "train_aligner": config.TrainAlignerConfig,
-    "project_corpus": config.ProjectConfig,
-}
 
 
 @pytest.fixture
@@ -33,17 +23,13 @@ def projection(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return projection
 
 
-def test_measure_projection_runs_valid_recipes(projection: ModuleType, tmp_path: Path) -> None:
-    recipes: dict[str, Any] = {}
-
-    class Written:
-        def run(self, job: str, name: str, recipe: dict[str, Any]) -> float:
-            recipes[name] = RECORDS[job].model_validate({**recipe, "output": name})
-            return 1.0
-
-    seconds = projection.run_jobs(Written(), tmp_path, tmp_path / "encoder")
+def test_measure_projection_runs_valid_recipes(
+    projection: ModuleType, steps_on_paper: Any, tmp_path: Path
+) -> None:
+    seconds = projection.run_jobs(steps_on_paper, tmp_path, tmp_path / "encoder")
+    recipes = steps_on_paper.recipes
     assert list(recipes) == ["pairs", "links", "examples", "teacher", "aligner", "pseudo"]
-    assert sum(seconds.values()) == len(recipes)
+    assert len(seconds) == len(recipes)
     # The links that teach the entity aligner align beside it.
     assert recipes["examples"].bitext.links == recipes["pseudo"].aligner.links
     assert recipes["pseudo"].aligner.links.model == str(projection.OUTPUT / "links")
