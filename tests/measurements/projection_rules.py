@@ -2,7 +2,7 @@
 
 The links of two directions are taken one by one, or by what they share, or together; of the target
 words that are linked to a mention, the longest run counts in which a gap of one word is bridged, or
-all from the first to the last.
+all from the first to the last. Links to punctuation marks do not count.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Directions:
     reverse: Links
 
 
+# Links of a pair, the mention's source words, and which target words are punctuation marks ->
+# the mention's target words, none where nothing but marks is linked.
 Rule = Callable[[Directions, range, Sequence[bool]], range]
 
 
@@ -35,6 +37,10 @@ def _project(
     own: range,
     marks: Sequence[bool],
 ) -> range:
+    """By one choice of links: ``whole`` from the first to the last word, else the longest run.
+
+    Of runs of equal length it is the first.
+    """
     linked = choose(links)[own.start : own.stop].any(0)
     columns = [column for column in np.flatnonzero(linked).tolist() if not marks[column]]
     if not columns:

@@ -1,13 +1,14 @@
-"""What the measurements share: jobs as resumable steps, and where the real data lies."""
+"""What measurements share: jobs as resumable steps, the real data, the command line."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,31 @@ def teacher_recipe(data: Path, encoder: Path) -> dict[str, Any]:
         "data": [tagged_source(data, path) for path in TAGGED_FILES],
         "optimization": {**TEACHER_TRAINING, "num_workers": 0},
     }
+
+
+def data_and_encoder(
+    arguments: Sequence[str], description: str, usage: str, needed: Sequence[str]
+) -> tuple[Path, Path]:
+    """The folders that the command line names.
+
+    ``needed``: files and folders below DATA. Without one of them, says so after ``usage`` and exits
+    with 2.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("data", nargs="?", default="", help="folder of real data")
+    parser.add_argument("--encoder", type=Path, help="folder of another encoder than MiniLM")
+    options = parser.parse_args(arguments)
+    data = Path(options.data).absolute()
+    missing = missing_from(data, needed) if options.data else []
+    if not options.data or missing:
+        print("\n".join([usage, *(f"  There is no {path}." for path in missing)]), file=sys.stderr)
+        sys.exit(2)
+    return data, options.encoder.absolute() if options.encoder else default_encoder()
+
+
+def missing_from(data: Path, needed: Sequence[str]) -> list[Path]:
+    """What of the data is not there."""
+    return [data / path for path in needed if not (data / path).exists()]
 
 
 def default_encoder() -> Path:

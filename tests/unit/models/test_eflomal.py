@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import select
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,22 @@ def test_eflomal_links_a_toy_bitext() -> None:
     assert set(np.unique(np.concatenate(matrices))) <= {0.0, 0.5, 1.0}
     assert share_of_crossed_links(matrices) > 0.9
     assert np.mean([matrix.sum() for matrix in matrices]) < 3.3
+
+
+@needs_eflomal
+def test_eflomal_directions_link_each_word_of_one_side_once() -> None:
+    # Three target words translate one source word.
+    threefold = {word: f"{other} {other}er {other}est" for word, other in LEXICON.items()}
+    pairs = [
+        pair(f"{a} {b}", f"{threefold[a]} {threefold[b]}")
+        for a in threefold
+        for b in threefold
+        if a != b
+    ]
+    directions = EflomalLinker(CONFIG).directions(pairs * 5)
+    assert max(forward.sum(axis=0).max() for forward, _ in directions) == 1
+    assert max(reverse.sum(axis=1).max() for _, reverse in directions) == 1
+    assert np.mean([forward.sum(axis=1).max() > 1 for forward, _ in directions]) > 0.9
 
 
 @needs_eflomal
@@ -150,7 +168,41 @@ def test_eflomal_sums_the_two_directions(tmp_path: Path, monkeypatch: pytest.Mon
     )
     monkeypatch.setattr(eflomal, "find_program", lambda: program)
     pairs = [pair("The house", "la casa roja"), pair("", "no"), pair("HOUSE the !", "La")]
-    first, empty, last = EflomalLinker(CONFIG).links(pairs)
+    linker = EflomalLinker(CONFIG)
+    forward, reverse = linker.directions(pairs)[0]
+    assert forward.dtype == reverse.dtype == bool
+    assert forward.tolist() == [[True, False, False], [False, False, True]]
+    assert reverse.tolist() == [[True, True, False], [False, False, False]]
+    first, empty, last = linker.links(pairs)
+    assert first.dtype == empty.dtype == np.float32
     assert first.tolist() == [[1, 0.5, 0], [0, 0, 0.5]]
     assert empty.shape == (0, 1)
     assert last.tolist() == [[0], [0], [0.5]]
+
+
+def test_eflomal_ends_with_an_interrupted_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in that starts another program, as eflomal does, and interrupts its caller."""
+    pipe, program = tmp_path / "pipe", tmp_path / "eflomal-align"
+    os.mkfifo(pipe)
+    program.write_text(
+        "import os, signal, subprocess, sys, time\n"
+        f"held = os.open({str(pipe)!r}, os.O_WRONLY)\n"
+        "inner = [sys.executable, '-c', 'import time; time.sleep(60)']\n"
+        "subprocess.Popen(inner, pass_fds=[held])\n"
+        "os.write(held, b'x')\n"
+        "os.kill(os.getppid(), signal.SIGINT)\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr(eflomal, "find_program", lambda: program)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            EflomalLinker(CONFIG).links([pair("red", "rot")])
+        assert os.read(reader, 1) == b"x"
+        # The end of the pipe: nobody holds it any more.
+        assert select.select([reader], [], [], 10)[0]
+        assert os.read(reader, 1) == b""
+    finally:
+        os.close(reader)
