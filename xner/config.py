@@ -117,7 +117,7 @@ class EvidenceConfig(Record):
     """What a candidate span gains from each witness, in log-odds (see xner.projection.evidence)."""
 
     links: float = Field(20.0, ge=0, description="Word links inside the span, against outside.")
-    aligner: float = Field(20.0, ge=0, description="Probabilities of the entity aligner, likewise.")
+    aligner: float = Field(8.0, ge=0, description="Probabilities of the entity aligner, likewise.")
     spelling: float = Field(10.0, ge=0, description="Letters shared with the name.")
     capitals: float = Field(4.0, ge=0, description="Capitals at both ends of the span.")
     agreement: float = Field(
