@@ -1,22 +1,24 @@
 """`make measure-aligner DATA=folder`: aligners on parallel gold, ours and those people would use.
 
-All read the gold English mentions and project them; nothing was trained or tuned on the gold. Word
-aligners and entity aligners learn from the OPUS archives and the tables of names in DATA, the latter
-from nothing; every step is a job in a process of its own.
+All read the gold English mentions and project them. Word aligners and entity aligners learn from
+the OPUS archives and the tables of names in DATA, the latter from nothing; no gold is trained on.
+Every step is a job in a process of its own.
 
 ``europarl.{de,es}`` and ``pud.zh``, strict and typed F1:
 
 * ``fusion``: all evidence weighed together, that of word links and of the packed entity aligner
   too; ``links``: the same without the entity aligner.
 * ``packed``, ``single``: the entity aligner alone, trained on the same examples in either layout.
-* ``embedding``: similarity of the states of a pretrained English encoder (itermax, as SimAlign), ``eflomal``:
-  its links, learned from the same pairs and the gold's own text; for both ``best`` of seven rules
-  of projection, chosen by the very score that is shown. The links of ``embedding`` are the same in
-  both directions, so its rules are two.
+* ``embedding``: similarity of the states of a pretrained English encoder (itermax, as SimAlign);
+  ``eflomal``: its links, learned from the same pairs and the gold's own text; for both ``best`` of
+  seven rules of projection, chosen by the very score that is shown. The links of ``embedding`` are
+  the same in both directions, so its rules are two.
 
 ``ceiling``: a perfect projector. ``calibration``: of fusion's labels from a score of 0.9 on, how
-many, and which share has the right span. ``packed_over_single_rate``: sentences a second at equal
-batch tokens, on real text with the teacher's mentions, median of alternating repetitions.
+many, and which share has the right span: on gold, and (``places``) on pairs in which a table of
+names knows the translation, for names that stand once on either side.
+``packed_over_single_rate``: sentences a second at equal batch tokens, on real text with the
+teacher's mentions, median of alternating repetitions.
 ``witnesses``: F1 of ``links`` without one of its witnesses; ``sources``: F1 of a packed aligner
 trained for equally many steps on one source of examples alone, and on all.
 
@@ -47,6 +49,7 @@ from xner.config import (
     QualityConfig,
     TaggedSourceConfig,
 )
+from xner.corpora.names import read_lexicon, table_names
 from xner.corpora.tagged import LABEL_MAPS
 from xner.engine.stages import Project
 from xner.errors import ConfigError
@@ -64,6 +67,7 @@ from xner.report.terminal import configure_logging, print_summary, write_summary
 from xner.shards import schema
 from xner.shards.ledger import SHARD
 from xner.shards.storage import Folder
+from xner.text.mentions import Mention
 from xner.text.pairs import SentencePair
 from xner.text.words import Span, segment, words_in
 
@@ -124,6 +128,10 @@ def measure(data: Path, encoder: Path) -> None:
             }
             summary["calibration"][f"{name}.{lang}"] = sure_labels(gold, tables["fusion"])
             summary["witnesses"][f"{name}.{lang}"] = without_each(gold, lang)
+    for lang in LANGUAGES:
+        places = known_places(data, lang)
+        fused = our_tables(places, lang, ["fusion"])["fusion"]
+        summary["calibration"][f"places.{lang}"] = sure_labels(places, fused)
     summary["sources"] = {
         source: {
             lang: typed_f1(gold, AlignerConfig(model=str(OUTPUT / f"source-{source}")))
@@ -198,7 +206,9 @@ def links_of(lang: str) -> LinksConfig:
     return LinksConfig(model=str(OUTPUT / f"links-{lang}"))
 
 
-def our_tables(gold: Sequence[GoldPair], lang: str) -> dict[str, pa.Table]:
+def our_tables(
+    gold: Sequence[GoldPair], lang: str, systems: Sequence[str] = ("fusion", "links", *LAYOUTS)
+) -> dict[str, pa.Table]:
     """What ours project onto one gold, by name."""
     packed = str(OUTPUT / "packed")
     configs = {
@@ -206,7 +216,7 @@ def our_tables(gold: Sequence[GoldPair], lang: str) -> dict[str, pa.Table]:
         "links": AlignerConfig(links=links_of(lang)),
         **{layout: AlignerConfig(model=str(OUTPUT / layout)) for layout in LAYOUTS},
     }
-    return {system: project_gold(gold, config, QUALITY) for system, config in configs.items()}
+    return {system: project_gold(gold, configs[system], QUALITY) for system in systems}
 
 
 def typed_f1(gold: Sequence[GoldPair], config: AlignerConfig) -> float:
@@ -232,6 +242,44 @@ def sure_labels(gold: Sequence[GoldPair], table: pa.Table) -> dict[str, float]:
         sure = [m for m in mentions if m["alignment_score"] >= SURE]
         right += [(m["start"], m["end"]) in spans for m in sure]
     return {"labels": len(right), "right": sum(right) / max(len(right), 1)}
+
+
+def known_places(data: Path, lang: str) -> list[GoldPair]:
+    """Real pairs with the names that a table knows, each once on either side, as if they were gold.
+
+    The pairs taught the word aligner, as text; what stands where they did not say.
+    """
+    folder = Folder.at(str(OUTPUT / "pairs" / f"en-{lang}"))
+    table = folder.read_table(folder.names(SHARD)[0], schema.PAIRS)
+    lexicons = [read_lexicon(str(data / path), "en", lang) for path in NAME_TABLES]
+    found = []
+    for row in table.select(["pair_id", "source", "target"]).to_pylist():
+        source_words, target_words = segment(row["source"]), segment(row["target"])
+        names = [
+            (in_source[name][0], places[0])
+            for lexicon in lexicons
+            for in_source in [lexicon.source_index.find(row["source"], source_words)]
+            for name, places in table_names(
+                row["source"], row["target"], source_words, target_words, lexicon
+            ).items()
+            if len(in_source[name]) == len(places) == 1
+        ]
+        source, target = (
+            sorted({Mention(*ends[side], "LOC") for ends in names}) for side in (0, 1)
+        )
+        if names:
+            found.append(
+                GoldPair(
+                    row["pair_id"],
+                    "en",
+                    lang,
+                    row["source"],
+                    row["target"],
+                    tuple(source),
+                    tuple(target),
+                )
+            )
+    return found
 
 
 # The others
