@@ -139,7 +139,7 @@ def measure(data: Path, encoder: Path) -> None:
         }
         for source in (*SOURCES, "all")
     }
-    summary |= rates(data)
+    summary |= rates()
     show(summary)
     write_summary(Folder.at(str(OUTPUT)), summary)
 
@@ -349,7 +349,7 @@ def _candidates(place: range, words: Sequence[Span]) -> list[Candidate]:
 # Speed
 
 
-def rates(data: Path) -> dict[str, Any]:
+def rates() -> dict[str, Any]:
     """Sentences a second of either layout, on real sentences with the teacher's mentions."""
     folder = Folder.at(str(OUTPUT / "pairs" / "en-de"))
     table = folder.read_table(folder.names(SHARD)[0], schema.PAIRS)
