@@ -16,6 +16,7 @@ import tomli_w
 from xner.config import EvaluateProjectionConfig
 from xner.corpora import miniature
 from xner.errors import ConfigError, DataError
+from xner.evaluation.projection import evaluate
 from xner.evaluation.projection_gold import read_gold
 from xner.evaluation.projection_run import (
     compare,
@@ -127,6 +128,24 @@ def test_evaluate_projection_projects_what_a_teacher_finds(
     only = config.quality.model_copy(update={"labels": ["PER"]})
     for row in project_gold(few, config.aligner, only, config.teacher)["mentions"].to_pylist():
         assert {mention["label"] for mention in row} <= {"PER"}
+
+
+def test_evaluate_projection_takes_a_word_aligner_for_the_languages_of_the_gold(
+    made: Callable[..., EvaluateProjectionConfig], word_aligner: Path
+) -> None:
+    config = made(aligner={"links": {"model": str(word_aligner)}})
+    gold = read_gold(config.source, config.target)
+    report = evaluate(
+        gold,
+        project_gold(gold, config.aligner, config.quality),
+        config.quality,
+        config.bootstrap,
+        config.num_examples,
+    )
+    assert report.typed.overall.f1 > 0.8
+    dutch = made(aligner=config.aligner, target={**config.target.model_dump(), "lang": "nl"})
+    with pytest.raises(ConfigError, match="for en-de, but the pairs are en-nl;"):
+        project_gold(read_gold(dutch.source, dutch.target), dutch.aligner, dutch.quality)
 
 
 def test_read_predictions_refuses_other_gold_and_other_folders(
