@@ -17,11 +17,14 @@ from xner.config import EvidenceConfig, LinkedNamesConfig
 from xner.corpora.alignment_set import AlignmentExample
 from xner.corpora.names import Casing, capitalised_names
 from xner.models.word_links import require_languages, word_linker
-from xner.projection.evidence import best_candidates, collect, weigh
+from xner.projection.evidence import collect, weigh
 from xner.projection.resolve import resolve
 from xner.text.mentions import Mention
 from xner.text.pairs import SentencePair
 from xner.text.words import segment
+
+# Enough for a name whose best place is another's.
+_CANDIDATES = 3
 
 
 class LinkedNames:
@@ -52,7 +55,7 @@ class LinkedNames:
         ]
         weighed = iter(weigh(list(chain.from_iterable(evidence)), EvidenceConfig()))
         for pair, lang, spans, of_pair in zip(pairs, langs, names, evidence, strict=True):
-            offered = [best_candidates(each, next(weighed), 3) for each in of_pair]
+            offered = [next(weighed).best(_CANDIDATES) for _ in of_pair]
             mentions = [Mention(*span, "name") for span in spans]
             chosen = resolve(mentions, offered, self._config.min_score)
             places = {

@@ -19,7 +19,7 @@ from xner.models.tagger import Tagger
 from xner.models.word_links import WordLinker, require_languages, word_linker
 from xner.projection.calibration import Calibration
 from xner.projection.decode import COPY, Candidate, candidates, stored_score, verbatim
-from xner.projection.evidence import best_candidates, collect, weigh
+from xner.projection.evidence import collect, weigh
 from xner.projection.quality import from_alignments, project_row, to_alignments
 from xner.shards import schema
 from xner.text.iob2 import tags_of
@@ -126,12 +126,7 @@ class Align:
         ]
         weighed = iter(weigh(list(chain.from_iterable(evidence)), self._config.evidence))
         for row, of_row in zip(rows, evidence, strict=True):
-            row.place(
-                [
-                    best_candidates(each, next(weighed), self._config.max_candidates)
-                    for each in of_row
-                ]
-            )
+            row.place([next(weighed).best(self._config.max_candidates) for _ in of_row])
 
 
 class _AlignedRow:

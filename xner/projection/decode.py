@@ -32,12 +32,17 @@ _DIRECTION = re.compile(r"LEFT|RIGHT|LOW-9|HIGH-REVERSED-9")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A span ``[start, end)`` of the target that may be a name; ``score`` lies in [0, 1]."""
+    """A span ``[start, end)`` of the target that may be a name; ``score`` lies in [0, 1].
+
+    ``evidence``: what each witness says, as :mod:`xner.projection.evidence` names them; None where
+    no evidence was weighed.
+    """
 
     start: int
     end: int
     score: float
     method: str
+    evidence: tuple[float, ...] | None = None
 
 
 def stored_score(score: float) -> float:

@@ -130,31 +130,48 @@ def collect(
     )
 
 
-def weigh(evidence: Sequence[Evidence], config: EvidenceConfig) -> list[Floats]:
-    """The probability of each candidate of each mention, in [0, 1]; what is missing to 1 is that of
-    being absent.
+@dataclass(frozen=True)
+class Weighed:
+    """A mention's candidates, weighed.
 
-    ``evidence``: all mentions of a shard, which hear from each other.
+    ``agreement`` [candidates] in [0, 1]: the last witness. ``probabilities`` [candidates]: what is
+    missing to 1 is the probability that the mention is not in the text.
     """
+
+    evidence: Evidence
+    agreement: Floats
+    probabilities: Floats
+
+    def best(self, max_candidates: int) -> list[Candidate]:
+        """The likeliest candidates, best first; of equal ones the longer, then the earlier."""
+        witnesses = np.column_stack([self.evidence.witnesses, self.agreement])
+        found = [
+            Candidate(start, end, score, EVIDENCE, tuple(map(stored_score, said)))
+            for (start, end), score, said in zip(
+                self.evidence.spans.tolist(),
+                map(stored_score, self.probabilities.tolist()),
+                witnesses.tolist(),
+                strict=True,
+            )
+            if score > 0
+        ]
+        found.sort(key=lambda c: (-c.score, c.start - c.end, c.start))
+        return found[:max_candidates]
+
+
+def weigh(evidence: Sequence[Evidence], config: EvidenceConfig) -> list[Weighed]:
+    """Weigh the candidates of all mentions of a shard, which hear from each other."""
     weights = np.array([getattr(config, name) for name in WITNESSES])
     alone = [each.witnesses @ weights for each in evidence]
-    odds = alone
+    agreement: list[Floats] = [np.zeros(len(each)) for each in alone]
+    probabilities = [_softmax(odds, config.absent) for odds in alone]
     for _ in range(_ROUNDS if config.agreement else 0):
-        heard = _agreement(evidence, [_softmax(each, config.absent) for each in odds])
-        odds = [own + config.agreement * others for own, others in zip(alone, heard, strict=True)]
-    return [_softmax(each, config.absent) for each in odds]
-
-
-def best_candidates(
-    evidence: Evidence, probabilities: Floats, max_candidates: int
-) -> list[Candidate]:
-    """A mention's likeliest candidates, best first; of equal ones the longer, then the earlier."""
-    found = [
-        Candidate(start, end, stored_score(p), EVIDENCE)
-        for (start, end), p in zip(evidence.spans.tolist(), probabilities.tolist(), strict=True)
-    ]
-    found.sort(key=lambda c: (-c.score, c.start - c.end, c.start))
-    return [candidate for candidate in found[:max_candidates] if candidate.score > 0]
+        agreement = _agreement(evidence, probabilities)
+        probabilities = [
+            _softmax(own + config.agreement * others, config.absent)
+            for own, others in zip(alone, agreement, strict=True)
+        ]
+    return [Weighed(*each) for each in zip(evidence, agreement, probabilities, strict=True)]
 
 
 def letters_shared(first: str, second: str) -> float:

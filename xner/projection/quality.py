@@ -16,6 +16,7 @@ from typing import Any
 from xner.config import QualityConfig
 from xner.projection.decode import Candidate
 from xner.projection.resolve import resolve
+from xner.shards.schema import EVIDENCE
 from xner.text.iob2 import encode
 from xner.text.mentions import Mention
 from xner.text.words import Span
@@ -154,6 +155,8 @@ def to_alignments(candidates: Sequence[Sequence[Candidate]]) -> list[dict[str, A
             "end": candidate.end,
             "score": candidate.score,
             "method": candidate.method,
+            "evidence": candidate.evidence
+            and dict(zip(EVIDENCE.names, candidate.evidence, strict=True)),
         }
         for index, offered in enumerate(candidates)
         for candidate in offered
@@ -167,6 +170,12 @@ def from_alignments(
     found: list[list[Candidate]] = [[] for _ in range(num_mentions)]
     for each in alignments:
         found[each["source_index"]].append(
-            Candidate(each["start"], each["end"], each["score"], each["method"])
+            Candidate(
+                each["start"],
+                each["end"],
+                each["score"],
+                each["method"],
+                each["evidence"] and tuple(each["evidence"][name] for name in EVIDENCE.names),
+            )
         )
     return found

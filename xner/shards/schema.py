@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 PAIRS = pa.schema(
     [
@@ -40,7 +40,16 @@ SOURCE_MENTION = pa.struct(
     ]
 )
 
-# One candidate span of the target for one source mention, chosen or not.
+# What each witness says of a candidate, in [0, 1]; see xner.projection.evidence.
+EVIDENCE = pa.struct(
+    [
+        pa.field(name, pa.float32())
+        for name in ("links", "aligner", "spelling", "capitals", "agreement")
+    ]
+)
+
+# One candidate span of the target for one source mention, chosen or not; `evidence` is null where
+# an entity aligner alone found it, or a copy.
 ALIGNMENT = pa.struct(
     [
         pa.field("source_index", pa.int32()),
@@ -48,6 +57,7 @@ ALIGNMENT = pa.struct(
         pa.field("end", pa.int32()),
         pa.field("score", pa.float32()),
         pa.field("method", pa.string()),
+        pa.field("evidence", EVIDENCE),
     ]
 )
 

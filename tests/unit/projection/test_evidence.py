@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,12 +12,14 @@ from xner.config import EvidenceConfig
 from xner.projection.evidence import (
     EVIDENCE,
     WITNESSES,
-    Evidence,
-    best_candidates,
+    Weighed,
     collect,
     letters_shared,
     weigh,
 )
+from xner.projection.quality import from_alignments, to_alignments
+from xner.shards.schema import ALIGNMENT
+from xner.shards.schema import EVIDENCE as EVIDENCE_STRUCT
 from xner.text.pairs import SentencePair
 from xner.text.words import segment, words_in
 
@@ -51,8 +54,8 @@ def best_of(
 ) -> tuple[str | None, float]:
     """The text of the best candidate and its probability."""
     evidence = collect(pair, span_of(pair.source, name), links, probabilities)
-    (chances,) = weigh([evidence], config or EvidenceConfig())
-    found = best_candidates(evidence, chances, 1)
+    (weighed,) = weigh([evidence], config or EvidenceConfig())
+    found = weighed.best(1)
     return (pair.target[found[0].start : found[0].end], found[0].score) if found else (None, 0.0)
 
 
@@ -131,14 +134,32 @@ def test_evidence_agreement_outvotes_one_torn_link() -> None:
         torn, name, links_of(torn, ("Member States", "Mitgliedstaaten umgesetzt", 0.9)), None
     )
 
-    def chosen(evidence: Evidence, chances: np.ndarray) -> str:
-        (best,) = best_candidates(evidence, chances, 1)
+    def chosen(weighed: Weighed) -> str:
+        (best,) = weighed.best(1)
         return torn.target[best.start : best.end]
 
     (alone,) = weigh([bad], EvidenceConfig())
-    assert chosen(bad, alone) == "Mitgliedstaaten umgesetzt"
+    assert chosen(alone) == "Mitgliedstaaten umgesetzt"
     *_, heard = weigh([good, good, good, bad], EvidenceConfig())
-    assert chosen(bad, heard) == "Mitgliedstaaten"
+    assert chosen(heard) == "Mitgliedstaaten"
+
+
+def test_evidence_is_kept_with_the_candidate() -> None:
+    pair = pair_of(SOURCE, "Die Mitgliedstaaten billigten es")
+    links = links_of(pair, ("Member States", "Mitgliedstaaten", 0.9))
+    evidence = collect(pair, span_of(SOURCE, "Member States"), links, None)
+    *_, weighed = weigh([evidence] * 2, EvidenceConfig())
+    (best,) = weighed.best(1)
+    assert best.evidence is not None
+    said = dict(zip(EVIDENCE_STRUCT.names, best.evidence, strict=True))
+    assert list(said) == [*WITNESSES, "agreement"]
+    assert said["links"] > 0.9
+    assert said["aligner"] == 0
+    assert said["capitals"] == 1
+    # One other mention says the same, as one that is undecided would not.
+    assert said["agreement"] == pytest.approx(0.5, abs=0.01)
+    (kept,) = pa.array([to_alignments([[best]])], pa.list_(ALIGNMENT)).to_pylist()
+    assert from_alignments(kept, 1) == [[best]]
 
 
 def test_evidence_a_mention_does_not_agree_with_itself() -> None:
@@ -151,7 +172,7 @@ def test_evidence_a_mention_does_not_agree_with_itself() -> None:
     )
     (alone,) = weigh([evidence], EvidenceConfig())
     (unheard,) = weigh([evidence], EvidenceConfig(agreement=0.0))
-    np.testing.assert_allclose(alone, unheard)
+    np.testing.assert_allclose(alone.probabilities, unheard.probabilities)
 
 
 def test_evidence_unspaced_script() -> None:
@@ -163,15 +184,15 @@ def test_evidence_of_a_mention_without_a_word() -> None:
     pair = pair_of("one  two", "eins zwei")
     evidence = collect(pair, (3, 5), np.ones((2, 2), np.float32), None)
     assert len(evidence.spans) == len(evidence.witnesses) == len(evidence.phrases)
-    (chances,) = weigh([evidence], EvidenceConfig())
-    assert chances.sum() <= 1
+    (weighed,) = weigh([evidence], EvidenceConfig())
+    assert weighed.probabilities.sum() <= 1
 
 
 def test_evidence_of_an_empty_target() -> None:
     pair = pair_of("Berlin", "")
     evidence = collect(pair, (0, 6), np.zeros((1, 0), np.float32), np.zeros(0))
-    (chances,) = weigh([evidence], EvidenceConfig())
-    assert best_candidates(evidence, chances, 3) == []
+    (weighed,) = weigh([evidence], EvidenceConfig())
+    assert weighed.best(3) == []
 
 
 def test_evidence_letters_shared() -> None:
@@ -195,12 +216,12 @@ def test_evidence_is_sound_for_any_text(source: str, target: str, data: st.DataO
     evidence = collect(pair, (start, end), links, None)
     assert evidence.witnesses.shape == (len(evidence.spans), len(WITNESSES))
     assert ((evidence.witnesses >= -1e-6) & (evidence.witnesses <= 1 + 1e-6)).all()
-    (chances,) = weigh([evidence], EvidenceConfig())
-    assert np.isfinite(chances).all()
-    assert chances.sum() <= 1 + 1e-6
+    (weighed,) = weigh([evidence], EvidenceConfig())
+    assert np.isfinite(weighed.probabilities).all()
+    assert weighed.probabilities.sum() <= 1 + 1e-6
     starts = {s for s, _ in pair.target_words}
     ends = {e for _, e in pair.target_words}
-    for candidate in best_candidates(evidence, chances, 5):
+    for candidate in weighed.best(5):
         assert candidate.start in starts
         assert candidate.end in ends
         assert candidate.start < candidate.end
