@@ -39,7 +39,7 @@ _CASING_SENTENCES = 200_000
 
 def main(config: BuildAlignmentSetConfig) -> None:
     """Two passes over the shards: how words are written, then which names are known."""
-    shards, readings = _shards(config.pairs), _readings(config)
+    shards, readings, linked = _inputs(config)
     english = (row[0] for table in _tables(shards) for row in _rows(table))
     casing = Casing.of(islice(english, _CASING_SENTENCES))
 
@@ -55,7 +55,6 @@ def main(config: BuildAlignmentSetConfig) -> None:
             pools[lang] = ExamplePool(config.max_examples, config.max_per_name, config.seed)
         return pools[lang]
 
-    linked = LinkedNames(config.bitext, casing) if config.bitext is not None else None
     with count_up("search for names", "pairs") as report:
         for table in _tables(shards, report):
             for source, target, source_lang, target_lang in _rows(table):
@@ -67,7 +66,7 @@ def main(config: BuildAlignmentSetConfig) -> None:
                 pool(target_lang).add(example)
                 for carrier in carrier_examples(example, known, config.carriers, config.seed):
                     pool(target_lang).add(carrier)
-            for example in linked.examples(table) if linked is not None else ():
+            for example in linked.examples(table, casing) if linked is not None else ():
                 pool(example.lang).add(example)
 
     output = Folder.at(config.output)
@@ -114,18 +113,29 @@ def _read_wikipedia(
 
 def plan(config: BuildAlignmentSetConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
+    shards, readings, _ = _inputs(config)
     return {
-        "shards": str(len(_shards(config.pairs))),
-        "parts of Wikipedias": str(sum(len(reading.parts) for reading in _readings(config))),
+        "shards": str(len(shards)),
+        "parts of Wikipedias": str(sum(len(reading.parts) for reading in readings)),
         "output": str(Folder.at(config.output)),
     }
 
 
-def _readings(config: BuildAlignmentSetConfig) -> list[WikipediaReading]:
-    return [
+def _inputs(
+    config: BuildAlignmentSetConfig,
+) -> tuple[list[tuple[Folder, str]], list[WikipediaReading], LinkedNames | None]:
+    """The shards, the Wikipedias and what links words: what is wrong with them is told at once."""
+    shards = _shards(config.pairs)
+    readings = [
         WikipediaReading.plan(wiki, f"wikipedia[{index}]")
         for index, wiki in enumerate(config.wikipedia)
     ]
+    if config.bitext is None:
+        return shards, readings, None
+    linked = LinkedNames(config.bitext)
+    for location in config.pairs:
+        linked.require_languages_of(Folder.at(location))
+    return shards, readings, linked
 
 
 def _shards(folders: Sequence[str]) -> list[tuple[Folder, str]]:

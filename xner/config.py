@@ -522,6 +522,8 @@ class BuildAlignmentSetConfig(Record):
     def _something_to_read(self) -> BuildAlignmentSetConfig:
         if not self.pairs and not self.wikipedia:
             raise ValueError("nothing to read: name pairs or wikipedia")
+        if self.bitext is not None and not self.pairs:
+            raise ValueError("bitext finds names in pairs, but none are named")
         return self
 
 

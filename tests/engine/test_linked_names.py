@@ -36,7 +36,7 @@ CASING = Casing.of(source for source, _ in TEXTS)
 
 
 def names(min_score: float, texts: list[tuple[str, str]]) -> list[AlignmentExample]:
-    return list(LinkedNames(LinkedNamesConfig(min_score=min_score), CASING).examples(shard(texts)))
+    return list(LinkedNames(LinkedNamesConfig(min_score=min_score)).examples(shard(texts), CASING))
 
 
 def counterparts() -> dict[str, dict[str, tuple[int, int]]]:
@@ -100,7 +100,7 @@ def test_linked_names_refuse_other_languages_than_those_of_the_word_aligner(
     tmp_path: Path,
 ) -> None:
     train(TEXTS[:50], ("en", "de"), WordAlignerSettings()).aligner.save(Folder.at(str(tmp_path)))
-    linked = LinkedNames(LinkedNamesConfig(links=LinksConfig(model=str(tmp_path))), CASING)
-    assert list(linked.examples(shard(TEXTS[:50])))
+    linked = LinkedNames(LinkedNamesConfig(links=LinksConfig(model=str(tmp_path))))
+    assert list(linked.examples(shard(TEXTS[:50]), CASING))
     with pytest.raises(ConfigError, match=r"for en-de, but the pairs are en-es;.*pairs/en-es"):
-        list(linked.examples(shard(TEXTS[:50], "es")))
+        list(linked.examples(shard(TEXTS[:50], "es"), CASING))

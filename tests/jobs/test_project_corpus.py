@@ -21,6 +21,7 @@ import tomli_w
 from xner.config import AlignerConfig, EvidenceConfig, LinksConfig, PoolConfig, ProjectConfig
 from xner.engine.recipes import CorpusProjection
 from xner.errors import ConfigError
+from xner.models import eflomal
 from xner.models.hmm import WordAlignerSettings, train
 from xner.projection.evidence import EVIDENCE
 from xner.shards import schema
@@ -113,8 +114,14 @@ def on_german(made: ProjectConfig, pairs: Path, **links: object) -> ProjectConfi
 
 
 def test_project_corpus_is_another_run_with_other_links(
-    project_config: Made, pairs: Path, word_aligner: Path, tmp_path: Path
+    project_config: Made,
+    pairs: Path,
+    word_aligner: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(eflomal, "find_program", lambda: tmp_path)
+
     def fingerprint(place: Path | None = word_aligner, **changes: object) -> object:
         made = on_german(project_config(tmp_path / "out"), pairs, model=place and str(place))
         links = made.aligner.links.model_copy(
@@ -173,6 +180,15 @@ def test_project_corpus_refuses_what_is_no_word_aligner_for_its_pairs(
     for where, found in ((pairs, "en-de, en-zh"), (pairs / "en-zh", "en-zh")):
         with pytest.raises(ConfigError, match=f"for en-de, but the pairs are {found};"):
             CorpusProjection.plan(project_config(tmp_path / "out", pairs=str(where), aligner=links))
+
+
+def test_project_corpus_tells_of_a_missing_eflomal_at_once(
+    project_config: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eflomal.importlib.metadata, "files", lambda name: [])
+    made = project_config(tmp_path / "out", aligner={"links": {"kind": "eflomal"}})
+    with pytest.raises(ConfigError, match=r"pip install 'xner\[eflomal\]'"):
+        CorpusProjection.plan(made)
     assert not (tmp_path / "out").exists()
 
 

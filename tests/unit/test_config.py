@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from xner.config import AlignerConfig, LinksConfig
+from xner.config import AlignerConfig, BuildAlignmentSetConfig, LinksConfig
 
 
 def test_aligner_config_needs_one_who_aligns() -> None:
@@ -38,3 +38,10 @@ def test_links_config_has_a_model_where_there_is_one(
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         LinksConfig.model_validate(settings)
+
+
+def test_build_alignment_set_config_has_pairs_for_word_links() -> None:
+    with pytest.raises(ValidationError, match="bitext finds names in pairs"):
+        BuildAlignmentSetConfig.model_validate(
+            {"wikipedia": [{"lang": "de", "dumps": ["a"]}], "bitext": {}, "output": "out"}
+        )

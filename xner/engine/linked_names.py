@@ -16,9 +16,10 @@ import pyarrow as pa
 from xner.config import EvidenceConfig, LinkedNamesConfig
 from xner.corpora.alignment_set import AlignmentExample
 from xner.corpora.names import Casing, capitalised_names
-from xner.models.word_links import require_languages, word_linker
+from xner.models.word_links import require_languages, require_languages_of, word_linker
 from xner.projection.evidence import collect, weigh
 from xner.projection.resolve import resolve
+from xner.shards.storage import Folder
 from xner.text.mentions import Mention
 from xner.text.pairs import SentencePair
 from xner.text.words import segment
@@ -28,13 +29,20 @@ _CANDIDATES = 3
 
 
 class LinkedNames:
-    """Finds the names of a shard's English sentences in their translations."""
+    """Finds the names of a shard's English sentences in their translations.
 
-    def __init__(self, config: LinkedNamesConfig, casing: Casing) -> None:
-        self._config, self._casing = config, casing
+    Raises ConfigError for links that cannot be made.
+    """
+
+    def __init__(self, config: LinkedNamesConfig) -> None:
+        self._config = config
         self._linker = word_linker(config.links)
 
-    def examples(self, table: pa.Table) -> Iterator[AlignmentExample]:
+    def require_languages_of(self, pairs: Folder) -> None:
+        """Raises ConfigError for a folder of pairs in other languages than those of the links."""
+        require_languages_of(pairs, self._linker.languages, self._config.links)
+
+    def examples(self, table: pa.Table, casing: Casing) -> Iterator[AlignmentExample]:
         """An example for each pair of a shard (``pairs`` schema) with a name that was found.
 
         A name that stands twice in a sentence is left out: which place is whose, nobody knows.
@@ -48,7 +56,7 @@ class LinkedNames:
                 table["source"].to_pylist(), table["target"].to_pylist(), strict=True
             )
         ]
-        names = [capitalised_names(pair.source, pair.source_words, self._casing) for pair in pairs]
+        names = [capitalised_names(pair.source, pair.source_words, casing) for pair in pairs]
         evidence = [
             [collect(pair, span, links, None) for span in spans]
             for pair, spans, links in zip(pairs, names, self._linker.links(pairs), strict=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +22,11 @@ from xner.engine.choose import engine_for
 from xner.engine.flow import Flow, ShardResult, Step
 from xner.engine.stages import Align, Label, Project
 from xner.errors import ConfigError, DataError
-from xner.models import hmm
+from xner.models import eflomal, hmm
 from xner.models.aligner import read_settings
 from xner.models.encoder import content_hash, resolve
 from xner.models.tagger import entity_types
-from xner.models.word_links import require_languages
+from xner.models.word_links import require_languages_of
 from xner.shards import schema
 from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run
 from xner.shards.statistics import Statistics
@@ -104,21 +103,9 @@ def _check_finished(pairs: Folder) -> None:
 
 
 def _check_languages(pairs: Folder, links: LinksConfig) -> None:
-    """Refuse a word aligner for other languages, by the first shard of each folder of pairs.
-
-    Align looks at all of them, but only when their turn has come.
-    """
-    if links.kind != "hmm" or links.model is None:
-        return
-    languages = hmm.languages_of(Folder.at(links.model))
-    columns = pa.schema([schema.PAIRS.field(name) for name in ("source_lang", "target_lang")])
-    firsts = {name.rpartition("/")[0]: name for name in reversed(pairs.names(SHARD))}
-    tables = []
-    for name in firsts.values():
-        # A shard that cannot be read is reported by the run.
-        with suppress(DataError):
-            tables.append(pairs.read_table(name, columns))
-    require_languages(languages, links, pa.concat_tables([columns.empty_table(), *tables]))
+    """Refuse a word aligner for other languages than those of the pairs."""
+    if links.kind == "hmm" and links.model is not None:
+        require_languages_of(pairs, hmm.languages_of(Folder.at(links.model)), links)
 
 
 def _read_pairs(pairs: Folder, name: str) -> pa.Table:
@@ -134,24 +121,36 @@ def _commit(run: Run, name: str, table: pa.Table) -> Statistics:
 def aligner_found(config: AlignerConfig) -> tuple[AlignerConfig, dict[str, Any]]:
     """The configuration as every node must read it, and what of it can change a label.
 
-    Raises ConfigError when a folder holds something else than its setting says.
+    Raises ConfigError when a folder holds something else than its setting says, or a program is
+    not installed.
     """
     identity: dict[str, Any] = {"settings": _deciding(config)}
-    links = config.links
     if config.model is not None:
         config, folder = _found(config)
         read_settings(folder)
         identity["content"] = content_hash(folder)
-    if links is not None and links.model is not None:
-        if links.kind == "hmm":
-            home = Folder.at(links.model)
-            identity["links"] = hmm.content_hash(home)
-            links = links.model_copy(update={"model": home.location})
-        else:
-            links, folder = _found(links)
-            identity["links"] = content_hash(folder)
+    if config.links is not None:
+        links, content = links_found(config.links)
         config = config.model_copy(update={"links": links})
+        if content is not None:
+            identity["links"] = content
     return config, identity
+
+
+def links_found(config: LinksConfig) -> tuple[LinksConfig, str | None]:
+    """The links as every node must read them, and the hash of their model, None without one.
+
+    Raises ConfigError as :func:`aligner_found` does.
+    """
+    if config.kind == "eflomal":
+        eflomal.find_program()
+    if config.model is None:
+        return config, None
+    if config.kind == "hmm":
+        home = Folder.at(config.model)
+        return config.model_copy(update={"model": home.location}), hmm.content_hash(home)
+    config, folder = _found(config)
+    return config, content_hash(folder)
 
 
 def _found(config: Model) -> tuple[Model, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
@@ -10,8 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from xner.config import LinksConfig
-from xner.errors import ConfigError
-from xner.shards.schema import language_pairs
+from xner.errors import ConfigError, DataError
+from xner.shards.ledger import SHARD
+from xner.shards.schema import PAIRS, language_pairs
+from xner.shards.storage import Folder
 from xner.text.pairs import SentencePair
 
 
@@ -65,6 +68,25 @@ def require_languages(
         f"pairs are {', '.join(map('-'.join, found))}; train one word aligner a language pair and "
         f'run the job once for each, with pairs = "data/pairs/{"-".join(found[0])}" for example'
     )
+
+
+def require_languages_of(
+    pairs: Folder, languages: tuple[str, str] | None, config: LinksConfig
+) -> None:
+    """As require_languages, by the first shard of each folder of pairs.
+
+    What links the words looks at every shard, but only when its turn has come.
+    """
+    if languages is None:
+        return
+    columns = pa.schema([PAIRS.field(name) for name in ("source_lang", "target_lang")])
+    firsts = {name.rpartition("/")[0]: name for name in reversed(pairs.names(SHARD))}
+    tables = []
+    for name in firsts.values():
+        # A shard that cannot be read is reported by the run.
+        with suppress(DataError):
+            tables.append(pairs.read_table(name, columns))
+    require_languages(languages, config, pa.concat_tables([columns.empty_table(), *tables]))
 
 
 def _unmarked(pair: tuple[str, str]) -> tuple[str, ...]:

@@ -13,10 +13,13 @@ import pytest
 from xner.config import BuildAlignmentSetConfig, WikipediaConfig
 from xner.corpora import miniature
 from xner.errors import ConfigError, DataError
+from xner.models import eflomal, hmm
 from xner.shards.schema import ALIGNMENT_EXAMPLES, PAIRS
+from xner.shards.storage import Folder
 
 JOB = Path(__file__).parents[3] / "jobs" / "build_alignment_set.py"
-main = runpy.run_path(str(JOB))["main"]
+job = runpy.run_path(str(JOB))
+main, plan = job["main"], job["plan"]
 
 PAIRS_OF = {
     "de": [
@@ -132,6 +135,31 @@ def test_build_alignment_set_finds_names_by_word_links(tmp_path: Path):
         ]
         assert len(right) > 100
         assert sum(right) / len(right) > least
+
+
+def test_build_alignment_set_tells_of_wrong_word_links_before_it_reads_a_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    german, chinese = _write_shards(tmp_path / "pairs", 3)
+    words = tmp_path / "words"
+    texts = PAIRS_OF["de"]
+    hmm.train(texts, ("en", "de"), hmm.WordAlignerSettings()).aligner.save(Folder.at(str(words)))
+
+    def config(pairs: str, **links: object) -> BuildAlignmentSetConfig:
+        settings = {"pairs": [pairs], "bitext": {"links": links}, "output": str(tmp_path / "out")}
+        return BuildAlignmentSetConfig.model_validate(settings)
+
+    assert plan(config(german, model=str(words)))["shards"] == "1"
+    monkeypatch.setattr(job["main"].__globals__["Casing"], "of", None)
+    monkeypatch.setattr(eflomal.importlib.metadata, "files", lambda name: [])
+    for wrong, message in (
+        (config(german, model=str(tmp_path)), r"no word_aligner\.json"),
+        (config(chinese, model=str(words)), "for en-de, but the pairs are en-zh"),
+        (config(german, kind="eflomal"), r"pip install 'xner\[eflomal\]'"),
+    ):
+        for step in (main, plan):
+            with pytest.raises(ConfigError, match=message):
+                step(wrong)
 
 
 def _write_wikipedia(folder: Path) -> dict[str, object]:
