@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from xner.config import BootstrapConfig, QualityConfig
 from xner.evaluation.bootstrap import Interval, SentenceCounts, intervals, sentence_counts
-from xner.evaluation.calibration import Calibration, calibrate
+from xner.evaluation.calibration import CalibrationReport, calibrate
 from xner.evaluation.projection_errors import (
     ErrorGroup,
     ProjectedPair,
@@ -75,7 +75,7 @@ class ProjectionReport:
     accepted: Scores
     by_length: Mapping[str, Counts]
     by_rendering: Mapping[str, Counts]
-    calibration: Calibration
+    calibration: CalibrationReport
     errors: Mapping[str, ErrorGroup]
     added_words: Mapping[str, int]
     lost_words: Mapping[str, int]

@@ -75,16 +75,21 @@ def fit_calibration(scores: Sequence[float], right: Sequence[bool]) -> Calibrati
     return Calibration(max(float(parameters[0]), _SMALLEST_SCALE), float(parameters[1]))
 
 
-def calibration_error(scores: Sequence[float], right: Sequence[bool], num_bins: int = 10) -> float:
+def bins_of(scores: npt.ArrayLike, num_bins: int) -> npt.NDArray[np.int64]:
+    """Which of the bins of equal width each score in [0, 1] is in; the last has its upper edge."""
+    edges = np.arange(num_bins + 1) / num_bins
+    return np.minimum(np.searchsorted(edges, scores, side="right") - 1, num_bins - 1)
+
+
+def calibration_error(scores: npt.ArrayLike, right: npt.ArrayLike, num_bins: int = 10) -> float:
     """Expected calibration error (Naeini et al. 2015) over bins of equal width; 0 for no spans.
 
     The mean, weighted by size, over bins of |mean score - share of right spans|.
     """
-    if not scores:
+    p, is_right = np.asarray(scores, np.float64), np.asarray(right, np.float64)
+    if not len(p):
         return 0.0
-    p, is_right = np.asarray(scores), np.asarray(right, dtype=np.float64)
-    bins = np.minimum((p * num_bins).astype(int), num_bins - 1)
-    gaps = np.bincount(bins, weights=p - is_right)
+    gaps = np.bincount(bins_of(p, num_bins), weights=p - is_right)
     return float(np.abs(gaps).sum() / len(p))
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from xner.evaluation.calibration import Calibration, calibrate
+from xner.evaluation.calibration import CalibrationReport, calibrate
 
 
 def test_calibrate_counts_labels_and_shares_by_score() -> None:
@@ -38,5 +38,5 @@ def test_calibrate_puts_every_tenth_into_the_bin_that_begins_there() -> None:
 
 def test_calibrate_of_nothing_is_empty() -> None:
     found = calibrate([])
-    assert isinstance(found, Calibration)
+    assert isinstance(found, CalibrationReport)
     assert (found.expected_error, [each.num_labels for each in found.above]) == (0.0, [0] * 6)
