@@ -178,6 +178,14 @@ def test_align_places_a_name_that_stands_twice_at_both_places(word_aligner: str)
     assert best == {0: 0, 1: target.rindex("Milafurt")}
 
 
+def test_align_links_words_on_the_device_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[object, ...]] = []
+    monkeypatch.setattr(stages, "word_linker", lambda *settings: made.append(settings))
+    links = LinksConfig(kind="similarity", model="an encoder")
+    stages.Align(AlignerConfig(links=links, device="cpu", precision="bf16", batch_tokens=77))
+    assert made == [(links, "cpu", "bf16", 77)]
+
+
 @pytest.mark.parametrize("lang", ["de", "de_AT"])
 def test_align_takes_the_languages_of_its_word_aligner(word_aligner: str, lang: str) -> None:
     align = stages.Align(AlignerConfig(links=LinksConfig(model=word_aligner)))

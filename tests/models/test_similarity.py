@@ -12,6 +12,7 @@ from xner.errors import ConfigError
 from xner.models import similarity as module
 from xner.models.encoder import load_tokenizer
 from xner.models.similarity import SimilarityLinker, argmax_links, itermax_links
+from xner.models.word_links import word_linker
 from xner.text.pairs import SentencePair
 from xner.text.words import segment
 
@@ -232,3 +233,12 @@ def test_similarity_pairs_keep_their_own_words(bert_folder: Path) -> None:
     one, other = linker(bert_folder).links([whole, pair(ENGLISH, GERMAN)])
     assert one.shape == (1, other.shape[1])
     assert np.array_equal(one[0], other.max(axis=0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_similarity_runs_as_it_is_told(bert_folder: Path, dtype: torch.dtype) -> None:
+    config = LinksConfig(kind="similarity", model=str(bert_folder))
+    linker = word_linker(config, "cpu", {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype], 77)
+    assert isinstance(linker, SimilarityLinker)
+    assert (linker.encoder.dtype, linker.encoder.device.type) == (dtype, "cpu")
+    assert linker.budget.batch_tokens == 77

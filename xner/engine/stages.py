@@ -63,7 +63,11 @@ class Align:
     def __init__(self, config: AlignerConfig) -> None:
         self._config = config
         self._aligner = Aligner(config) if config.model is not None else None
-        self._linker = word_linker(config.links) if config.links is not None else None
+        self._linker = (
+            None
+            if config.links is None
+            else word_linker(config.links, config.device, config.precision, config.batch_tokens)
+        )
 
     def __call__(self, table: pa.Table) -> pa.Table:
         if self._linker is not None and self._config.links is not None:
@@ -142,10 +146,6 @@ class _AlignedRow:
         return SentencePair(self.source, segment(self.source), self.target, self.target_words)
 
     @property
-    def names(self) -> list[str]:
-        return [self.source[start:end] for start, end in self.mentions]
-
-    @property
     def asked(self) -> list[Span]:
         """The mentions without a place."""
         return [m for m, found in zip(self.mentions, self.found, strict=True) if found is None]
@@ -161,7 +161,7 @@ class _AlignedRow:
 
     def place_copies(self) -> None:
         """Place the names that stand once on either side, letter for letter."""
-        names = self.names
+        names = self.names_asked
         for index, name in enumerate(names):
             if names.count(name) == 1:
                 place = verbatim(name, self.target, self.target_words)

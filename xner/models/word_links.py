@@ -34,10 +34,13 @@ class WordLinker(Protocol):
         ...
 
 
-def word_linker(config: LinksConfig) -> WordLinker:
+def word_linker(
+    config: LinksConfig, device: str = "auto", precision: str = "auto", batch_tokens: int = 8192
+) -> WordLinker:
     """The linker that the settings name, with its model loaded.
 
-    Raises ConfigError for a model that is none, or a program that is not installed.
+    The last three, as in ModelConfig, are for an encoder (`similarity`). Raises ConfigError for a
+    model that is none, or a program that is not installed.
     """
     # Each brings a library along that the others do not need.
     if config.kind == "hmm":
@@ -47,7 +50,7 @@ def word_linker(config: LinksConfig) -> WordLinker:
     if config.kind == "similarity":
         from xner.models.similarity import SimilarityLinker
 
-        return SimilarityLinker(config)
+        return SimilarityLinker(config, device, precision, batch_tokens)
     from xner.models.eflomal import EflomalLinker
 
     return EflomalLinker(config)
