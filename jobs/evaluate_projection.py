@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from xner.command_line import run_job
 from xner.config import EvaluateProjectionConfig
+from xner.engine.recipes import aligner_found
 from xner.evaluation.projection import evaluate
 from xner.evaluation.projection_gold import GoldPair, inexpressible, read_gold
 from xner.evaluation.projection_run import (
@@ -56,7 +57,11 @@ def plan(config: EvaluateProjectionConfig) -> Mapping[str, str]:
 
 
 def _inputs(config: EvaluateProjectionConfig) -> tuple[list[GoldPair], pa.Table | None]:
-    """The gold, and what another evaluation projected onto it."""
+    """The gold, and what another evaluation projected onto it.
+
+    An aligner that cannot be used is told of here, before a teacher has labelled the gold.
+    """
+    aligner_found(config.aligner)
     gold = read_gold(config.source, config.target, config.id_map, config.quality.labels)
     if config.compare is None:
         return gold, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -111,6 +112,18 @@ def test_evaluate_projection_says_what_it_would_do(
     assert done.returncode == 0, done.stderr
     assert "target mentions that cut words" in done.stdout
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("step", ["plan", "main"])
+def test_evaluate_projection_tells_of_a_wrong_aligner_before_a_teacher_labels(
+    made: Callable[..., EvaluateProjectionConfig], tmp_path: Path, step: str
+) -> None:
+    job = runpy.run_path(str(PROJECT / "jobs" / "evaluate_projection.py"))
+    config = made(
+        aligner={"links": {"model": str(tmp_path)}}, mentions="teacher", teacher={"model": "none"}
+    )
+    with pytest.raises(ConfigError, match=r"no word_aligner\.json"):
+        job[step](config)
 
 
 def test_evaluate_projection_projects_what_a_teacher_finds(
