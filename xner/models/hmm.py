@@ -148,7 +148,8 @@ class Counts:
         """The count of each pair of words of a bitext, 0 for what is not known here."""
         source = _ids_in(self.source_words, bitext.source_words)[bitext.pair_source]
         target = _ids_in(self.target_words, bitext.target_words)[bitext.pair_target]
-        return kernels.look_up(source, target, self.rows, self.columns, self.values)
+        found: Floats = kernels.look_up(source, target, self.rows, self.columns, self.values)
+        return found
 
     def to_table(self) -> pa.Table:
         """As it is stored: sorted by words, so that the same counts make the same file."""
@@ -166,12 +167,15 @@ class Counts:
     @classmethod
     def from_table(cls, table: pa.Table) -> Counts:
         """What :meth:`to_table` made."""
-        words, ids = [], []
-        for name in ("source", "target"):
-            column = pc.dictionary_encode(table[name].combine_chunks())
-            words.append({word: n for n, word in enumerate(column.dictionary.to_pylist())})
-            ids.append(np.array(column.indices, np.int32))
-        return cls.of(*words, *ids, np.array(table["count"], np.float32))
+        encoded = [
+            pc.dictionary_encode(table[name].combine_chunks()) for name in ("source", "target")
+        ]
+        source_words, target_words = (
+            {word: n for n, word in enumerate(column.dictionary.to_pylist())} for column in encoded
+        )
+        source, target = (np.array(column.indices, np.int32) for column in encoded)
+        values = np.array(table["count"], np.float32)
+        return cls.of(source_words, target_words, source, target, values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,7 +287,7 @@ class _Model:
         """Of each sentence pair, [source words, target words]: the mean of both directions."""
         bitext = self._bitext
         for first, last, forward, backward, _ in self._posteriors(True):
-            mean = (forward + backward) / 2
+            mean: Floats = (forward + backward) / np.float32(2)
             for sentence in range(first, last):
                 start, end = bitext.cells[sentence : sentence + 2] - bitext.cells[first]
                 num_source = np.diff(bitext.source_starts[sentence : sentence + 2])[0]
@@ -736,16 +740,16 @@ class HmmLinker:
             np.zeros((len(pair.source_words), len(pair.target_words)), np.float32) for pair in pairs
         ]
 
-        def fill(model: _Model, which: Sequence[int]) -> None:
+        def fill(model: _Model, which: Iterable[int]) -> None:
             for n, matrix in zip(which, model.links(), strict=True):
                 links[n] = matrix[np.ix_(sides[n][0].unit_of, sides[n][1].unit_of)]
 
-        short = np.flatnonzero((cells > 0) & (cells <= MAX_TRAINING_CELLS))
+        short = np.flatnonzero((cells > 0) & (cells <= MAX_TRAINING_CELLS)).tolist()
         model = _Model(_bitext_of(sides, short), priors, jumps)
         model.learn(*rounds)
         fill(model, short)
         # The long ones are too large to be held together, and only use what the others taught.
-        long = np.flatnonzero(cells > MAX_TRAINING_CELLS)
+        long = np.flatnonzero(cells > MAX_TRAINING_CELLS).tolist()
         if len(long) and rounds != (0, 0):
             priors = [*priors, model.counts()]
         for n in long:
