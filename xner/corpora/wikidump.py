@@ -279,7 +279,8 @@ def _first_stream(file: IO[bytes], part: DumpPart) -> int | None:
         return 0
     file.seek(part.start)
     tail, position = b"", part.start
-    while part.end is None or position < part.end:
+    # One that begins at the part's last byte is known by what follows the part.
+    while part.end is None or position < part.end + _STREAM_BYTES - 1:
         chunk = file.read(CHUNK_BYTES)
         if not chunk:
             return None

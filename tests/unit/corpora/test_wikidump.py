@@ -64,6 +64,17 @@ def test_wikidump_every_page_is_in_one_part(tmp_path: Path, name: str, part_byte
         assert len(parts) > 3
 
 
+@pytest.mark.parametrize("part_bytes", range(20, 60))
+def test_wikidump_no_stream_is_lost_between_two_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_bytes: int
+):
+    monkeypatch.setattr(wikidump, "CHUNK_BYTES", part_bytes)
+    path = tmp_path / "m.xml.bz2"
+    path.write_bytes(MULTISTREAM)
+    pages = [page for part in dump_parts(str(path), part_bytes) for page in read_pages(part)]
+    assert [page.title for page in pages] == [f"Seite {n}" for n in range(60)]
+
+
 def test_wikidump_multistream_is_shared_out(tmp_path: Path):
     path = tmp_path / "m.xml.bz2"
     path.write_bytes(MULTISTREAM)
