@@ -138,10 +138,14 @@ def _records_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """A single setting that has an option on the command line."""
+    """A single setting that has an option on the command line.
+
+    ``group``: the optional group that it is in, if any.
+    """
 
     key: str
     field: FieldInfo
+    group: str | None = None
 
     @property
     def choices(self) -> list[Any]:
@@ -176,17 +180,18 @@ class _Leaf:
         if self.field.default is not PydanticUndefined and self.field.default is not None:
             parts.append(f"Default: {self.field.default}.")
         elif self.field.is_required():
-            parts.append("Required.")
+            parts.append(f"Required where {self.group} is set." if self.group else "Required.")
         return " ".join(filter(None, parts)).replace("%", "%%")
 
 
-def _leaves(record: type[BaseModel], prefix: str = "") -> Iterator[_Leaf]:
+def _leaves(record: type[BaseModel], prefix: str = "", group: str | None = None) -> Iterator[_Leaf]:
     for name, field in record.model_fields.items():
-        leaf = _Leaf(f"{prefix}{name}", field)
+        leaf = _Leaf(f"{prefix}{name}", field, group)
         # An optional group is a group: it is there as soon as one of its settings is.
         choice, *others = leaf.choices
         if not others and isinstance(choice, type) and issubclass(choice, BaseModel):
-            yield from _leaves(choice, f"{leaf.key}.")
+            is_optional = choice is not field.annotation
+            yield from _leaves(choice, f"{leaf.key}.", leaf.key if is_optional else group)
         else:
             yield leaf
 

@@ -146,3 +146,13 @@ def test_command_line_help_lists_every_setting(
     assert "--cleaning.max_length_ratio VALUE" in text
     assert "Default: 32768." in text and "Required." in text
     assert "One of: ray, inline." in text
+
+
+def test_command_line_help_says_what_an_optional_group_requires(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        run_job(EvaluateProjectionConfig, lambda config: None, lambda config: {}, ["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "hub. Required where teacher is set." in text
+    assert "--output VALUE Folder for the scores and the predictions. Required. " in text
