@@ -22,7 +22,7 @@ from xner.engine.choose import engine_for
 from xner.engine.flow import Flow, ShardResult, Step
 from xner.engine.stages import Align, Label, Project
 from xner.errors import ConfigError, DataError
-from xner.models import eflomal, hmm
+from xner.models import eflomal
 from xner.models.aligner import read_settings
 from xner.models.encoder import content_hash, resolve
 from xner.models.tagger import entity_types
@@ -105,6 +105,8 @@ def _check_finished(pairs: Folder) -> None:
 def _check_languages(pairs: Folder, links: LinksConfig) -> None:
     """Refuse a word aligner for other languages than those of the pairs."""
     if links.kind == "hmm" and links.model is not None:
+        from xner.models import hmm
+
         require_languages_of(pairs, hmm.languages_of(Folder.at(links.model)), links)
 
 
@@ -147,6 +149,9 @@ def links_found(config: LinksConfig) -> tuple[LinksConfig, str | None]:
     if config.model is None:
         return config, None
     if config.kind == "hmm":
+        # numba compiles it when it is first imported: seconds that only those wait who need it.
+        from xner.models import hmm
+
         home = Folder.at(config.model)
         return config.model_copy(update={"model": home.location}), hmm.content_hash(home)
     config, folder = _found(config)
