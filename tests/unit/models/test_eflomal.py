@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import select
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,8 @@ def test_eflomal_ends_with_an_interrupted_caller(
     )
     monkeypatch.setattr(eflomal, "find_program", lambda: program)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    # Whoever started the tests in the background may have left the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             EflomalLinker(CONFIG).links([pair("red", "rot")])
@@ -206,4 +209,5 @@ def test_eflomal_ends_with_an_interrupted_caller(
         assert select.select([reader], [], [], 10)[0]
         assert os.read(reader, 1) == b""
     finally:
+        signal.signal(signal.SIGINT, before)
         os.close(reader)
