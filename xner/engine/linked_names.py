@@ -9,7 +9,6 @@ parallel text, and learns what no single pair shows: how the others were transla
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 
 import pyarrow as pa
 
@@ -17,7 +16,7 @@ from xner.config import EvidenceConfig, LinkedNamesConfig
 from xner.corpora.alignment_set import AlignmentExample
 from xner.corpora.names import Casing, capitalised_names
 from xner.models.word_links import require_languages, require_languages_of, word_linker
-from xner.projection.evidence import collect, weigh
+from xner.projection.evidence import candidates_by_evidence
 from xner.projection.resolve import resolve
 from xner.shards.storage import Folder
 from xner.text.mentions import Mention
@@ -57,13 +56,15 @@ class LinkedNames:
             )
         ]
         names = [capitalised_names(pair.source, pair.source_words, casing) for pair in pairs]
-        evidence = [
-            [collect(pair, span, links, None) for span in spans]
-            for pair, spans, links in zip(pairs, names, self._linker.links(pairs), strict=True)
-        ]
-        weighed = iter(weigh(list(chain.from_iterable(evidence)), EvidenceConfig()))
-        for pair, lang, spans, of_pair in zip(pairs, langs, names, evidence, strict=True):
-            offered = [next(weighed).best(_CANDIDATES) for _ in of_pair]
+        found = candidates_by_evidence(
+            pairs,
+            names,
+            self._linker.links(pairs),
+            [None] * len(pairs),
+            EvidenceConfig(),
+            _CANDIDATES,
+        )
+        for pair, lang, spans, offered in zip(pairs, langs, names, found, strict=True):
             mentions = [Mention(*span, "name") for span in spans]
             chosen = resolve(mentions, offered, self._config.min_score)
             places = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from xner.models.tagger import Tagger
 from xner.models.word_links import WordLinker, require_languages, word_linker
 from xner.projection.calibration import Calibration
 from xner.projection.decode import COPY, Candidate, candidates, stored_score, verbatim
-from xner.projection.evidence import collect, weigh
+from xner.projection.evidence import candidates_by_evidence
 from xner.projection.quality import from_alignments, project_row, to_alignments
 from xner.shards import schema
 from xner.text.iob2 import tags_of
@@ -119,18 +118,16 @@ class Align:
         pairs = [row.pair for row in rows]
         requests = [(row.names_asked, row.target, row.target_words) for row in rows]
         likely = self._aligner.align(requests) if self._aligner is not None else [None] * len(rows)
-        evidence = [
-            [
-                collect(pair, mention, links, None if scores is None else scores[index])
-                for index, mention in enumerate(row.asked)
-            ]
-            for row, pair, links, scores in zip(
-                rows, pairs, linker.links(pairs), likely, strict=True
-            )
-        ]
-        weighed = iter(weigh(list(chain.from_iterable(evidence)), self._config.evidence))
-        for row, of_row in zip(rows, evidence, strict=True):
-            row.place([next(weighed).best(self._config.max_candidates) for _ in of_row])
+        found = candidates_by_evidence(
+            pairs,
+            [row.asked for row in rows],
+            linker.links(pairs),
+            likely,
+            self._config.evidence,
+            self._config.max_candidates,
+        )
+        for row, of_row in zip(rows, found, strict=True):
+            row.place(of_row)
 
 
 class _AlignedRow:

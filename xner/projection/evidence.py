@@ -25,6 +25,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -79,54 +80,90 @@ class Evidence:
     phrases: tuple[Key, ...]
 
 
-def collect(
-    pair: SentencePair, mention: Span, links: Floats, probabilities: Floats | None
-) -> Evidence:
-    """The candidate spans of a mention of the source, with their evidence but for the agreement.
+def candidates_by_evidence(
+    pairs: Sequence[SentencePair],
+    mentions: Sequence[Sequence[Span]],
+    links: Sequence[Floats],
+    probabilities: Sequence[Floats | None],
+    config: EvidenceConfig,
+    max_candidates: int,
+) -> list[list[list[Candidate]]]:
+    """For each pair of a shard the candidates of each of its mentions, best first.
 
-    ``links`` is [source words, target words] in [0, 1]. ``probabilities`` [target words]: what the
-    entity aligner says of each word, None where there is no aligner. A span begins and ends with a
-    word proper, or with a bracket or quotation mark whose partner is inside.
+    ``mentions``: spans of the source. ``links``: [source words, target words] in [0, 1].
+    ``probabilities``: [mentions, target words], what the entity aligner says, None without one.
     """
+    evidence = [collect(*each) for each in zip(pairs, mentions, links, probabilities, strict=True)]
+    weighed = iter(weigh(list(chain.from_iterable(evidence)), config))
+    return [[next(weighed).best(max_candidates) for _ in of_pair] for of_pair in evidence]
+
+
+def collect(
+    pair: SentencePair, mentions: Sequence[Span], links: Floats, probabilities: Floats | None
+) -> list[Evidence]:
+    """The candidate spans of each mention of the source, with their evidence but for the agreement.
+
+    ``links`` is [source words, target words] in [0, 1]. ``probabilities`` [mentions, target words]:
+    what the entity aligner says of each word, None where there is no aligner. A span begins and
+    ends with a word proper, or with a bracket or quotation mark whose partner is inside.
+    """
+    if not mentions:
+        return []
+    target = _Target.of(pair)
+    linked = links.sum(0)
+    likely = (
+        np.zeros((len(mentions), len(target.words))) if probabilities is None else probabilities
+    )
+    return [
+        _evidence(pair, target, mention, links, linked, of_mention)
+        for mention, of_mention in zip(mentions, likely, strict=True)
+    ]
+
+
+def _evidence(
+    pair: SentencePair,
+    target: _Target,
+    mention: Span,
+    links: Floats,
+    linked: Floats,
+    likely: Floats,
+) -> Evidence:
+    """The evidence of one mention; ``linked`` [target words] is the sum of all links."""
     start, end = mention
-    words = [pair.target[a:b] for a, b in pair.target_words]
     mine = words_in(start, end, pair.source_words)
     name = pair.source[start:end]
     inside = links[mine.start : mine.stop].sum(0)
-    outside = links.sum(0) - inside
-    likely = np.zeros(len(words)) if probabilities is None else probabilities
+    outside = linked - inside
     names = [pair.source[a:b] for a, b in pair.source_words[mine.start : mine.stop]]
-    spelled = np.array([_spelled(names, word) for word in words])
-    firsts, stops = _spans(words, pair, max(_MAX_WORDS, 2 * len(mine)))
+    spelled = np.array([_spelled(names, word) for word in target.words])
+    firsts, stops = target.spans(max(_MAX_WORDS, 2 * len(mine)))
 
-    linked, likeness = _within(inside, firsts, stops), _within(likely, firsts, stops)
+    by_word, likeness = _within(inside, firsts, stops), _within(likely, firsts, stops)
     has_like = _within(spelled >= _MIN_SPELLING, firsts, stops) > 0
-    hopeful = has_like | (np.maximum(linked, likeness) >= _MIN_SUPPORT)
+    hopeful = has_like | (np.maximum(by_word, likeness) >= _MIN_SUPPORT)
     firsts, stops = firsts[hopeful], stops[hopeful]
-    linked, likeness = linked[hopeful], likeness[hopeful]
+    by_word, likeness = by_word[hopeful], likeness[hopeful]
 
     # Words that nothing links are no part of a name, as a rule, but may stand inside one.
     foreign = outside + _OF_NOTHING * np.clip(1 - inside - outside, 0, 1)
-    by_links = linked / (inside.sum() + _within(foreign, firsts, stops) + 1e-6)
+    by_links = by_word / (inside.sum() + _within(foreign, firsts, stops) + 1e-6)
     # Both are measures of overlap: what span and witness share, over what either has.
     by_aligner = likeness / (likely.sum() + (stops - firsts) - likeness + 1e-6)
-    capital = np.array([_capital(word) for word in words])
-    capitals = (capital[firsts] + capital[stops - 1]) / 2
+    capitals = (target.capital[firsts] + target.capital[stops - 1]) / 2
 
     first_guess = by_links + by_aligner + _within(spelled, firsts, stops) / (stops - firsts)
     kept = np.sort(np.argsort(-first_guess, kind="stable")[:_MAX_WEIGHED])
-    bounds = np.array(pair.target_words, dtype=np.int64).reshape(-1, 2)
-    spans = np.stack([bounds[firsts[kept], 0], bounds[stops[kept] - 1, 1]], axis=1)
+    spans = np.stack([target.bounds[firsts[kept], 0], target.bounds[stops[kept] - 1, 1]], axis=1)
     texts = [pair.target[a:b] for a, b in spans.tolist()]
     spelling = np.array([letters_shared(name, text) for text in texts])
     columns = [by_links[kept], by_aligner[kept], spelling, capitals[kept]]
-    keys = [_prefix(word) for word in words]
     return Evidence(
         name=tuple(_prefix(name[a:b]) for a, b in segment(name)),
         spans=spans,
         witnesses=np.stack(columns, axis=1) if len(kept) else np.zeros((0, len(WITNESSES))),
         phrases=tuple(
-            tuple(keys[first:stop]) for first, stop in zip(firsts[kept], stops[kept], strict=True)
+            tuple(target.keys[first:stop])
+            for first, stop in zip(firsts[kept], stops[kept], strict=True)
         ),
     )
 
@@ -210,24 +247,56 @@ def _softmax(odds: Floats, absent: float) -> Floats:
     return shares
 
 
-def _spans(words: Sequence[str], pair: SentencePair, max_words: int) -> tuple[Indices, Indices]:
-    """First words, and words after the last, of the spans that may be a mention."""
-    marks = [paired_mark(word) for word in words]
-    proper = np.array([mark is None for mark in marks], dtype=bool)
-    # A mark ends a span that has its partner, and begins one likewise.
-    opened = np.array([_partner(marks, i, range(i - 1, -1, -1)) for i in range(len(words))])
-    closed = np.array([_partner(marks, i, range(i + 1, len(words))) for i in range(len(words))])
-    firsts, lasts = np.nonzero(
-        np.tri(len(words), dtype=bool).T & ~np.tri(len(words), k=-max_words, dtype=bool).T
-    )
-    for index, (start, end) in enumerate(pair.target_words):
-        if _is_suspended(pair.target, start, end):
-            proper[index] = index > 0
-            closed[index] = -1
-    begins = proper[firsts] | ((closed[firsts] >= 0) & (closed[firsts] < lasts))
-    ends = proper[lasts] | ((opened[lasts] > firsts) & (opened[lasts] >= 0))
-    good = begins & ends
-    return firsts[good], lasts[good] + 1
+@dataclass(frozen=True)
+class _Target:
+    """What the mentions of a pair share: its target's words, and where a span may have its ends.
+
+    ``bounds`` [words, 2]: characters. ``proper``: whether a word may be either end by itself;
+    ``opened``, ``closed``: where the partner stands before or after a mark, or -1.
+    """
+
+    words: Sequence[str]
+    keys: Sequence[str]
+    bounds: Indices
+    capital: Floats
+    proper: npt.NDArray[np.bool_]
+    opened: Indices
+    closed: Indices
+
+    @classmethod
+    def of(cls, pair: SentencePair) -> _Target:
+        words = [pair.target[a:b] for a, b in pair.target_words]
+        marks = [paired_mark(word) for word in words]
+        places = range(len(words))
+        proper = np.array([mark is None for mark in marks], dtype=bool)
+        opened = [_partner(marks, i, range(i - 1, -1, -1)) for i in places]
+        closed = [_partner(marks, i, range(i + 1, len(words))) for i in places]
+        for index, (start, end) in enumerate(pair.target_words):
+            if _is_suspended(pair.target, start, end):
+                proper[index] = index > 0
+                closed[index] = -1
+        return cls(
+            words=words,
+            keys=[_prefix(word) for word in words],
+            bounds=np.array(pair.target_words, dtype=np.int64).reshape(-1, 2),
+            capital=np.array([_capital(word) for word in words]),
+            proper=proper,
+            opened=np.array(opened, dtype=np.int64),
+            closed=np.array(closed, dtype=np.int64),
+        )
+
+    def spans(self, max_words: int) -> tuple[Indices, Indices]:
+        """First words, and words after the last, of the spans that may be a mention."""
+        size = len(self.words)
+        firsts, lasts = np.nonzero(
+            np.tri(size, dtype=bool).T & ~np.tri(size, k=-max_words, dtype=bool).T
+        )
+        # A mark ends a span that has its partner inside, and begins one likewise.
+        closed, opened = self.closed[firsts], self.opened[lasts]
+        begins = self.proper[firsts] | ((closed >= 0) & (closed < lasts))
+        ends = self.proper[lasts] | ((opened > firsts) & (opened >= 0))
+        good = begins & ends
+        return firsts[good], lasts[good] + 1
 
 
 def _partner(marks: Sequence[str | None], index: int, others: Iterable[int]) -> int:

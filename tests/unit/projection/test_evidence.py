@@ -53,7 +53,8 @@ def best_of(
     config: EvidenceConfig | None = None,
 ) -> tuple[str | None, float]:
     """The text of the best candidate and its probability."""
-    evidence = collect(pair, span_of(pair.source, name), links, probabilities)
+    rows = None if probabilities is None else probabilities[None]
+    (evidence,) = collect(pair, [span_of(pair.source, name)], links, rows)
     (weighed,) = weigh([evidence], config or EvidenceConfig())
     found = weighed.best(1)
     return (pair.target[found[0].start : found[0].end], found[0].score) if found else (None, 0.0)
@@ -129,9 +130,11 @@ def test_evidence_agreement_outvotes_one_torn_link() -> None:
     clean = pair_of(SOURCE, "Die Mitgliedstaaten billigten es")
     torn = pair_of(SOURCE, "Das haben die Mitgliedstaaten umgesetzt")
     name = span_of(SOURCE, "Member States")
-    good = collect(clean, name, links_of(clean, ("Member States", "Mitgliedstaaten", 0.9)), None)
-    bad = collect(
-        torn, name, links_of(torn, ("Member States", "Mitgliedstaaten umgesetzt", 0.9)), None
+    (good,) = collect(
+        clean, [name], links_of(clean, ("Member States", "Mitgliedstaaten", 0.9)), None
+    )
+    (bad,) = collect(
+        torn, [name], links_of(torn, ("Member States", "Mitgliedstaaten umgesetzt", 0.9)), None
     )
 
     def chosen(weighed: Weighed) -> str:
@@ -147,7 +150,7 @@ def test_evidence_agreement_outvotes_one_torn_link() -> None:
 def test_evidence_is_kept_with_the_candidate() -> None:
     pair = pair_of(SOURCE, "Die Mitgliedstaaten billigten es")
     links = links_of(pair, ("Member States", "Mitgliedstaaten", 0.9))
-    evidence = collect(pair, span_of(SOURCE, "Member States"), links, None)
+    (evidence,) = collect(pair, [span_of(SOURCE, "Member States")], links, None)
     *_, weighed = weigh([evidence] * 2, EvidenceConfig())
     (best,) = weighed.best(1)
     assert best.evidence is not None
@@ -168,9 +171,9 @@ def test_evidence_every_witness_has_a_weight_and_a_field() -> None:
 
 def test_evidence_a_mention_does_not_agree_with_itself() -> None:
     pair = pair_of(SOURCE, "Die Mitgliedstaaten billigten es")
-    evidence = collect(
+    (evidence,) = collect(
         pair,
-        span_of(SOURCE, "Member States"),
+        [span_of(SOURCE, "Member States")],
         links_of(pair, ("Member States", "Mitgliedstaaten", 0.6)),
         None,
     )
@@ -186,7 +189,7 @@ def test_evidence_unspaced_script() -> None:
 
 def test_evidence_of_a_mention_without_a_word() -> None:
     pair = pair_of("one  two", "eins zwei")
-    evidence = collect(pair, (3, 5), np.ones((2, 2), np.float32), None)
+    (evidence,) = collect(pair, [(3, 5)], np.ones((2, 2), np.float32), None)
     assert len(evidence.spans) == len(evidence.witnesses) == len(evidence.phrases)
     (weighed,) = weigh([evidence], EvidenceConfig())
     assert weighed.probabilities.sum() <= 1
@@ -194,7 +197,7 @@ def test_evidence_of_a_mention_without_a_word() -> None:
 
 def test_evidence_of_an_empty_target() -> None:
     pair = pair_of("Berlin", "")
-    evidence = collect(pair, (0, 6), np.zeros((1, 0), np.float32), np.zeros(0))
+    (evidence,) = collect(pair, [(0, 6)], np.zeros((1, 0), np.float32), np.zeros((1, 0)))
     (weighed,) = weigh([evidence], EvidenceConfig())
     assert weighed.best(3) == []
 
@@ -217,7 +220,7 @@ def test_evidence_is_sound_for_any_text(source: str, target: str, data: st.DataO
     links = np.random.default_rng(seed).random(shape).astype(np.float32)
     start = data.draw(st.integers(0, max(len(source) - 1, 0)))
     end = data.draw(st.integers(start + 1, start + 8))
-    evidence = collect(pair, (start, end), links, None)
+    (evidence,) = collect(pair, [(start, end)], links, None)
     assert evidence.witnesses.shape == (len(evidence.spans), len(WITNESSES))
     assert ((evidence.witnesses >= -1e-6) & (evidence.witnesses <= 1 + 1e-6)).all()
     (weighed,) = weigh([evidence], EvidenceConfig())
