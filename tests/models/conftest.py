@@ -75,18 +75,22 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+def unigram_tokenizer(special: list[str], unknown: str) -> Tokenizer:
+    """Sentencepiece's kind: words begin with a mark, the special tokens come first."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=250, special_tokens=special, unk_token=unknown, show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return tokenizer
+
+
 @pytest.fixture(scope="session")
 def xlmr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Unigram with Metaspace, <s> A </s></s> B </s>, one token type, at most 64 positions."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.train_from_iterator(
-        TEXTS,
-        trainers.UnigramTrainer(
-            vocab_size=250, special_tokens=special, unk_token="<unk>", show_progress=False
-        ),
-    )
+    tokenizer = unigram_tokenizer(special, unknown="<unk>")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
         pair="<s> $A </s> </s> $B </s>",
@@ -126,14 +130,7 @@ def xlmr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deberta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As mDeBERTa-v3: Unigram, [CLS] A [SEP] B [SEP], relative positions alone, no token types."""
     special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.train_from_iterator(
-        TEXTS,
-        trainers.UnigramTrainer(
-            vocab_size=250, special_tokens=special, unk_token="[UNK]", show_progress=False
-        ),
-    )
+    tokenizer = unigram_tokenizer(special, unknown="[UNK]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
