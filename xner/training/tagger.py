@@ -68,6 +68,7 @@ class TaggerTask:
     loss_config: LossConfig
     max_length: int
     batch_tokens: int
+    dropout: float | None
 
     selection = "dev_f1"
 
@@ -78,7 +79,7 @@ class TaggerTask:
 
     def make_model(self) -> nn.Module:
         with self.encoder.files() as folder:
-            return new_model(folder, self.labels)[0]
+            return new_model(folder, self.labels, self.dropout)[0]
 
     def epoch(self, number: int) -> Windows:
         return self.windows
@@ -174,6 +175,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         loss_config=config.loss,
         max_length=config.max_length,
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
+        dropout=config.dropout,
     )
 
 
