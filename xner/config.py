@@ -296,6 +296,11 @@ class TaggedSourceConfig(Record):
         description="Entity type in the file -> type in the model; `O` drops a type. "
         "Empty: types are taken as they are; otherwise every type must be named.",
     )
+    not_annotated: list[str] = Field(
+        default_factory=list,
+        description="Entity types of the model that this source does not mark: an `O` in it may "
+        "hide one of these.",
+    )
     max_sentences: Count | None = Field(
         None, description="Read no more than these (a fixed sample)."
     )
