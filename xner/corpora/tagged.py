@@ -26,7 +26,7 @@ from xner.errors import ConfigError, DataError
 from xner.shards.ledger import SHARD
 from xner.shards.schema import PSEUDO
 from xner.shards.storage import files_at, read_file
-from xner.text.iob2 import OUTSIDE, PREFIXES, detect_scheme, encode, split_tag, to_iob2
+from xner.text.iob2 import OUTSIDE, PREFIXES, detect_scheme, encode, renamed, split_tag, to_iob2
 from xner.text.mentions import Mention
 from xner.text.words import Span, join, segment
 
@@ -287,18 +287,15 @@ def _mapped(sentences: list[TaggedSentence], config: TaggedSourceConfig) -> list
     """The sentences with their types as ``config.label_map`` names them; an empty map keeps all."""
     if not config.label_map:
         return sentences
-    tags = {tag: split_tag(tag) for sentence in sentences for tag in sentence.tags}
-    unmapped = {label for _, label in tags.values() if label} - config.label_map.keys()
+    tags = {tag for sentence in sentences for tag in sentence.tags}
+    unmapped = {split_tag(tag)[1] for tag in tags - {OUTSIDE}} - config.label_map.keys()
     if unmapped:
         raise ConfigError(
             f"{config.path}: label_map does not name {', '.join(sorted(unmapped))}; "
             f"map each type to one of the model, or to {OUTSIDE} to drop it"
         )
-    renamed = {}
-    for tag, (prefix, label) in tags.items():
-        target = config.label_map.get(label, OUTSIDE)
-        renamed[tag] = OUTSIDE if target == OUTSIDE else f"{prefix}-{target}"
-    return [replace(s, tags=tuple(renamed[tag] for tag in s.tags)) for s in sentences]
+    mapped = {tag: renamed(tag, config.label_map) for tag in tags}
+    return [replace(s, tags=tuple(mapped[tag] for tag in s.tags)) for s in sentences]
 
 
 def _read_pseudo(config: TaggedSourceConfig) -> list[TaggedSentence]:
