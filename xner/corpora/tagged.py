@@ -235,9 +235,10 @@ def _read_pseudo(config: TaggedSourceConfig) -> list[TaggedSentence]:
     offset = 0
     for name, rows in zip(names, accepted, strict=True):
         first, last = (bisect_left(chosen, border) for border in (offset, offset + len(rows)))
-        wanted = rows[np.array(chosen[first:last], np.int64) - offset]
-        table = folder.read_table(name, _PSEUDO_COLUMNS).take(wanted)
-        sentences += [_pseudo_sentence(row, f"{folder}/{name}") for row in table.to_pylist()]
+        if first < last:
+            wanted = rows[np.array(chosen[first:last], np.int64) - offset]
+            table = folder.read_table(name, _PSEUDO_COLUMNS).take(wanted)
+            sentences += [_pseudo_sentence(row, f"{folder}/{name}") for row in table.to_pylist()]
         offset += len(rows)
     return _mapped(sentences, config)
 

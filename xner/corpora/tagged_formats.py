@@ -28,8 +28,8 @@ from xner.text.iob2 import PREFIXES, decode, encode, split_tag
 from xner.text.mentions import Mention
 from xner.text.words import segment
 
-# A comment, unless it is the row of a token `#` in a file with spaces; the mark of a document.
-_COMMENT = "# "
+# A comment, unless it is the row of a token `#`; the mark of a document.
+_COMMENT = ("# ", "#\t")
 _SENT_ID = re.compile(r"# sent_id ?= ?(.+)")
 _DOCUMENT = "-DOCSTART-"
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*:")
@@ -126,7 +126,7 @@ def _layout(lines: list[str], config: TaggedSourceConfig) -> _Layout:
         (
             (number, line)
             for number, line in enumerate(lines, start=1)
-            if line and not line.startswith((_COMMENT, _DOCUMENT))
+            if line and not line.startswith((*_COMMENT, _DOCUMENT))
         ),
         (0, ""),
     )
