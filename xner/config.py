@@ -394,6 +394,9 @@ class TrainTaggerConfig(Record):
         default_factory=list, description="Selection data; by default a held-out share of `data`."
     )
     max_length: Count = Field(256, description="Longest window in sub-words.")
+    dropout: Share | None = Field(
+        None, description="Dropout in training; by default the encoder's own."
+    )
     loss: LossConfig = LossConfig()
     optimization: OptimizationConfig = OptimizationConfig()
     output: str = Field(description="Model folder to write.")
