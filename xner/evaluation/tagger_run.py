@@ -97,25 +97,21 @@ class FoundModel:
     @classmethod
     def find(cls, config: EvaluatedModelConfig) -> FoundModel:
         """Raises ConfigError for a model that is no tagger, or whose types are not the map's."""
-        plain = ModelConfig.model_validate(config.model_dump(include=set(ModelConfig.model_fields)))
-        found, folder = model_found(plain)
+        found, folder = model_found(config)
         types = entity_types(folder)
         label_map = config.label_map or {label: label for label in types}
-        for problem, labels in (
+        for problem, wrong in (
             ("does not name", set(types) - label_map.keys()),
             ("names", label_map.keys() - set(types)),
         ):
-            if labels:
+            if wrong:
                 raise ConfigError(
-                    f"model {config.name}: label_map {problem} {', '.join(sorted(labels))}; the "
+                    f"model {config.name}: label_map {problem} {', '.join(sorted(wrong))}; the "
                     f"model knows {', '.join(types)}: map each to a type of the gold, or to "
                     f"{OUTSIDE} to drop it"
                 )
-        return cls(
-            config,
-            frozenset(label_map.values()) - {OUTSIDE},
-            model_identity(found, folder),
-        )
+        labels = frozenset(label_map.values()) - {OUTSIDE}
+        return cls(found, labels, model_identity(found, folder))
 
 
 @dataclass(frozen=True)
