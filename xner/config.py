@@ -351,8 +351,11 @@ class LossConfig(Record):
     form: Literal["shifted", "detached", "power"] = Field(
         "shifted", description="Form of `opposite_focal`."
     )
-    weighting: Literal["none", "row"] = Field(
-        "none", description="`row`: multiply by the weight of a pseudo-labelled row."
+    weighting: Literal["none", "row", "teacher", "alignment"] = Field(
+        "none",
+        description="What the loss of a word is multiplied by. `row`: the weight of its "
+        "pseudo-labelled row; `teacher`, `alignment`: that score of the mention it is in, over the "
+        "mean of such scores, and 1 outside of mentions.",
     )
 
 

@@ -5,16 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import pipeline
 
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig
+from xner.corpora.tagged import TaggedSentence
 from xner.errors import ConfigError
 from xner.models.losses import IGNORED
 from xner.models.tagger import Tagger
+from xner.shards.schema import PSEUDO
 from xner.shards.storage import Folder
-from xner.training.tagger import make_task, train_tagger
+from xner.training.tagger import make_task, train_tagger, word_weights
 
 
 def test_tagger_learns_from_nothing(tagger_recipe: Any, tmp_path: Path) -> None:
@@ -146,6 +150,64 @@ def test_tagger_refuses_a_hidden_type_that_nothing_teaches(
     source = {"path": str(tagged_file), "lang": "de", "not_annotated": ["MISC"]}
     with pytest.raises(ConfigError, match="not_annotated names MISC"):
         make_task(tagger_recipe(data=[source]), Folder.at(str(tmp_path / "run")))
+
+
+def scored(tags: str, *scores: tuple[float, float], weight: float = 1.0) -> TaggedSentence:
+    words = tuple((2 * index, 2 * index + 1) for index in range(len(tags.split())))
+    text = " ".join("a" for _ in words)
+    return TaggedSentence(text, words, tuple(tags.split()), "de", weight, scores=scores)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "weights"),
+    [
+        ("row", [0.25, 0.25, 0.25, 1, 1]),
+        # Scores of words in mentions: 0.2, 0.6 and the gold's 1; their mean is 0.6.
+        ("teacher", [1 / 3, 1, 1, 1, 5 / 3]),
+        # 0.5, 0.25 and 1, mean 7 / 12; the score of a mention that a label map dropped is none.
+        ("alignment", [6 / 7, 3 / 7, 1, 1, 12 / 7]),
+    ],
+)
+def test_tagger_word_weights(weighting: Any, weights: list[float]) -> None:
+    sentences = [
+        scored("B-PER B-LOC O", (0.2, 0.5), (0.6, 0.25), (0.1, 0.1), weight=0.25),
+        scored("O B-LOC"),
+    ]
+    found = word_weights(sentences, LossConfig(weighting=weighting))
+    assert found == pytest.approx(weights)
+
+
+def test_tagger_weights_reach_the_words_they_are_of(tagger_recipe: Any, tmp_path: Path) -> None:
+    """Pseudo-labelled rows whose mentions the teacher scored 1 / 2 and 1 by turns."""
+    text = "Herr Tom kam"
+    rows = [
+        {
+            "pair_id": str(number),
+            "corpus": "Made",
+            "source_lang": "en",
+            "target_lang": "de",
+            "source": "",
+            "target": text,
+            "mentions": [
+                {"start": 5, "end": 8, "label": "PER", "score": score, "alignment_score": 1.0}
+            ],
+            "tokens": text.split(),
+            "weight": 1.0,
+            "status": "ok",
+        }
+        for number, score in enumerate([0.5, 1.0])
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, PSEUDO), tmp_path / "a.parquet")
+    recipe = tagger_recipe(
+        data=[{"path": str(tmp_path / "a.parquet"), "format": "pseudo"}],
+        loss={"weighting": "teacher"},
+        optimization={"dev_share": 0.0},
+    )
+    task = make_task(recipe, Folder.at(str(tmp_path / "run")))
+    batch = task.windows.collate(np.arange(2))
+    counted = batch["labels"] != IGNORED
+    assert batch["weights"].shape == batch["labels"].shape
+    assert batch["weights"][counted].tolist() == pytest.approx([1, 2 / 3, 1, 1, 4 / 3, 1])
 
 
 def test_tagger_without_entities_is_refused(tagger_recipe: Any, tmp_path: Path) -> None:

@@ -116,17 +116,22 @@ def encode(
 def label_ids(
     encoded: Encoded, tags: Sequence[Sequence[str]], label2id: dict[str, int]
 ) -> np.ndarray:
-    """Training labels [positions]: the tag at the position that a word is read at, else -100.
-
-    Where several words are read at one position it has the tag of the first.
-    """
+    """Training labels [positions]: the tag at the position that a word is read at, else -100."""
     flat = np.fromiter((label2id[tag] for tag in chain.from_iterable(tags)), np.int64)
-    if len(flat) != len(encoded.read_at):
-        raise ValueError(f"{len(flat)} tags for {len(encoded.read_at)} words")
-    labels = np.full(len(encoded.input_ids), IGNORED, dtype=np.int64)
+    return at_positions(encoded, flat, IGNORED)
+
+
+def at_positions(encoded: Encoded, of_words: np.ndarray, filler: float) -> np.ndarray:
+    """What is said of each word [words of all texts] at the position [positions] it is read at.
+
+    Where several words are read at one position it is the first's; where none is, `filler`.
+    """
+    if len(of_words) != len(encoded.read_at):
+        raise ValueError(f"{len(of_words)} values for {len(encoded.read_at)} words")
+    found = np.full(len(encoded.input_ids), filler, dtype=of_words.dtype)
     readable = np.flatnonzero(encoded.read_at >= 0)[::-1]
-    labels[encoded.read_at[readable]] = flat[readable]
-    return labels
+    found[encoded.read_at[readable]] = of_words[readable]
+    return found
 
 
 def collate(

@@ -23,7 +23,17 @@ from xner.corpora.tagged import TaggedSentence, read_tagged
 from xner.errors import ConfigError
 from xner.models.encoder import load_config, load_tokenizer, window_length
 from xner.models.losses import IGNORED, token_loss
-from xner.models.tagger import Encoded, Tagger, collate, encode, label_ids, new_model, save_tagger
+from xner.models.subwords import ranges
+from xner.models.tagger import (
+    Encoded,
+    Tagger,
+    at_positions,
+    collate,
+    encode,
+    label_ids,
+    new_model,
+    save_tagger,
+)
 from xner.shards.storage import Folder
 from xner.text.iob2 import OUTSIDE, chunks, split_tag, tags_of
 from xner.training.encoders import TINY, Encoder, encoder_content, find_encoder
@@ -41,7 +51,7 @@ from xner.training.runs import (
 class Windows:
     """Encoded training sentences, the same in every epoch.
 
-    ``weights`` is [windows] or None. ``meanings`` is None, or says which tags a tag may stand for
+    ``weights`` is [positions] or None. ``meanings`` is None, or says which tags a tag may stand for
     in each of the label sets that the sources have, bool [sets, tags, tags]; ``label_set``
     [windows] is the number of a window's set.
     """
@@ -60,7 +70,11 @@ class Windows:
     def collate(self, rows: np.ndarray) -> Batch:
         batch = collate(self.encoded, rows, self.pad_id, labels=self.labels)
         if self.weights is not None:
-            batch["weights"] = torch.from_numpy(self.weights[rows])
+            mask = batch["attention_mask"].bool()
+            weights = torch.zeros(mask.shape)
+            place = ranges(self.encoded.bounds[rows], self.encoded.bounds[rows + 1])
+            weights[mask] = torch.from_numpy(self.weights[place])
+            batch["weights"] = weights
         if self.meanings is not None:
             batch["stands_for"] = torch.from_numpy(self.meanings[self.label_set[rows]])
         return batch
@@ -179,10 +193,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     encoded = encode(
         tokenizer, [s.text for s in training], [s.words for s in training], config.max_length
     )
-    weights = None
-    if config.loss.weighting == "row":
-        rows = np.array([s.weight for s in training], dtype=np.float32)
-        weights = rows[encoded.text_index]
+    weights = word_weights(training, config.loss)
     tag_ids = model.config.label2id
     label_sets = sorted({s.not_annotated for s in training})
     number_of = {label_set: number for number, label_set in enumerate(label_sets)}
@@ -192,7 +203,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         windows=Windows(
             encoded=encoded,
             labels=label_ids(encoded, [s.tags for s in training], tag_ids),
-            weights=weights,
+            weights=None if weights is None else at_positions(encoded, weights, 0.0),
             meanings=meanings(label_sets, tag_ids) if any(label_sets) else None,
             label_set=np.array([number_of[s.not_annotated] for s in training])[encoded.text_index],
             pad_id=tokenizer.pad_token_id,
@@ -202,6 +213,28 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         max_length=config.max_length,
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
     )
+
+
+def word_weights(sentences: Sequence[TaggedSentence], loss: LossConfig) -> np.ndarray | None:
+    """What the loss of each word of all sentences is multiplied by, float32; None for 1.
+
+    Scores are of mentions alone: they are divided by their mean over the words in mentions, so that
+    doubtful mentions count less than sure ones, and mentions as a whole no less than what is
+    outside. Otherwise a low score would teach the student to overlook names.
+    """
+    if loss.weighting == "none":
+        return None
+    if loss.weighting == "row":
+        each = np.array([s.weight for s in sentences], np.float32)
+        return np.repeat(each, [len(s.words) for s in sentences])
+    which = ("teacher", "alignment").index(loss.weighting)
+    scores = np.array(
+        [score[which] for s in sentences for score in s.scores or [(1.0, 1.0)] * len(s.words)]
+    )
+    inside = np.array([tag != OUTSIDE for s in sentences for tag in s.tags])
+    scores[inside] /= max(scores[inside].mean(), 1e-6)
+    scores[~inside] = 1.0
+    return scores.astype(np.float32)
 
 
 def meanings(label_sets: Sequence[Sequence[str]], tag_ids: Mapping[str, int]) -> np.ndarray:
