@@ -304,6 +304,12 @@ class TaggedSourceConfig(Record):
     max_sentences: Count | None = Field(
         None, description="Read no more than these (a fixed sample)."
     )
+    repeat: float = Field(
+        1.0,
+        gt=0,
+        description="How often a training epoch has each sentence: 3 thrice, 0.5 a half of them, "
+        "drawn anew for each epoch. So sources are mixed.",
+    )
 
 
 class OptimizationConfig(Record):
@@ -366,15 +372,32 @@ class TrainTaggerConfig(Record):
         "xlm-roberta-base",
         description="Encoder or tagger to start from: hub name, folder, or `tiny` (from nothing).",
     )
+    replace_head: bool = Field(
+        False,
+        description="Of a tagger that lacks types of `data`, keep the encoder alone; by default it "
+        "is an error. A tagger that knows all of them, or more, always keeps its types.",
+    )
     data: list[TaggedSourceConfig] = Field(min_length=1)
     dev: list[TaggedSourceConfig] = Field(
         default_factory=list, description="Selection data; by default a held-out share of `data`."
+    )
+    select_on_target_gold: bool = Field(
+        False,
+        description="Allow `dev` to be labels of people in a language of which `data` has "
+        "pseudo-labels alone. The result is then no longer one without target-language labels, and "
+        "the model card says so.",
     )
     max_length: Count = Field(256, description="Longest window in sub-words.")
     loss: LossConfig = LossConfig()
     optimization: OptimizationConfig = OptimizationConfig()
     output: str = Field(description="Model folder to write.")
     engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _dev_is_read_once(self) -> TrainTaggerConfig:
+        if any(source.repeat != 1 for source in self.dev):
+            raise ValueError("dev: repeat is for sources that are trained on")
+        return self
 
 
 class NegativesMix(Record):

@@ -7,6 +7,8 @@ the one with the highest strict F1 on held-out sentences, tagged as they would b
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +22,7 @@ from transformers import PreTrainedTokenizerFast
 
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig, TrainTaggerConfig
 from xner.corpora.tagged import TaggedSentence, read_tagged
-from xner.errors import ConfigError
+from xner.errors import ConfigError, without_credentials
 from xner.models.encoder import load_config, load_tokenizer, window_length
 from xner.models.losses import IGNORED, token_loss
 from xner.models.subwords import ranges
@@ -45,6 +47,9 @@ from xner.training.runs import (
     fit,
     held_out,
 )
+
+DATA_FILE = "data.json"
+"""What a tagger was trained and selected on; in its folder, beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,48 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class DrawnWindows:
+    """The windows that one epoch has, some of them more than once."""
+
+    windows: Windows
+    drawn: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.windows.lengths[self.drawn]
+
+    def collate(self, rows: np.ndarray) -> Batch:
+        return self.windows.collate(self.drawn[rows])
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How often an epoch has each training sentence, on average: ``repeats`` [sentences]."""
+
+    repeats: np.ndarray
+    seed: int
+
+    def draw(self, windows: Windows, epoch: int) -> DrawnWindows:
+        """An epoch's windows; the windows of a sentence stay together."""
+        counts = draw_counts(self.repeats, (self.seed, epoch))
+        of_windows = counts[windows.encoded.text_index]
+        return DrawnWindows(windows, np.repeat(np.arange(len(of_windows)), of_windows))
+
+
+def draw_counts(repeats: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+    """Whole numbers with these means, int [sentences], whose sum is that of the means, rounded.
+
+    Systematic sampling in a random order: each number is its mean rounded up or down.
+    """
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(repeats))
+    borders = np.floor(np.append(0.0, np.cumsum(repeats[order])) + generator.random())
+    counts = np.empty(len(repeats), dtype=np.int64)
+    counts[order] = np.diff(borders)
+    return counts
+
+
+@dataclass(frozen=True)
 class TaggerTask:
     """What a worker needs to train a tagger."""
 
@@ -91,6 +138,8 @@ class TaggerTask:
     loss_config: LossConfig
     max_length: int
     batch_tokens: int
+    mixture: Mixture | None
+    about: Mapping[str, Any]
 
     selection = "dev_f1"
 
@@ -103,8 +152,8 @@ class TaggerTask:
         with self.encoder.files() as folder:
             return new_model(folder, self.labels)[0]
 
-    def epoch(self, number: int) -> Windows:
-        return self.windows
+    def epoch(self, number: int) -> Windows | DrawnWindows:
+        return self.mixture.draw(self.windows, number) if self.mixture else self.windows
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
@@ -142,6 +191,7 @@ class TaggerTask:
 
     def save(self, model: nn.Module, folder: Path, metrics: Mapping[str, float]) -> None:
         save_tagger(model, self._tokenizer, folder)
+        (folder / DATA_FILE).write_text(json.dumps(self.about, indent=2, ensure_ascii=False) + "\n")
 
 
 def train_tagger(
@@ -171,12 +221,14 @@ def train_tagger(
 
 def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     """Read and encode the examples, once for all workers and epochs."""
-    training = _read(config.data)
+    examples = _read(config.data)
     if config.dev:
         dev = _read(config.dev)
+        _check_dev(config, examples, dev)
     else:
-        training, dev = held_out(training, config.optimization)
+        examples, dev = held_out(examples, config.optimization)
     check_patience(config.optimization, len(dev))
+    training = [example.sentence for example in examples]
     labels = sorted({split_tag(t)[1] for s in training for t in s.tags if t != OUTSIDE})
     if not labels:
         raise ConfigError("data: not one entity in it; a tagger needs tags to learn from")
@@ -186,7 +238,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     )
     with encoder.files() as folder:
         if config.encoder != TINY:
-            labels = _labels_kept(folder, labels)
+            labels = _labels_kept(folder, labels, config)
         _check_not_annotated(training, labels)
         model, tokenizer = new_model(folder, labels)
     window_length(model, tokenizer, config.max_length)
@@ -208,10 +260,12 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
             label_set=np.array([number_of[s.not_annotated] for s in training])[encoded.text_index],
             pad_id=tokenizer.pad_token_id,
         ),
-        dev=tuple(dev),
+        dev=tuple(example.sentence for example in dev),
         loss_config=config.loss,
         max_length=config.max_length,
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
+        mixture=_mixture(examples, config.optimization.seed),
+        about=_about(config, examples, dev),
     )
 
 
@@ -259,12 +313,106 @@ def _check_not_annotated(sentences: Sequence[TaggedSentence], labels: Sequence[s
         )
 
 
-def _read(sources: Sequence[TaggedSourceConfig]) -> list[TaggedSentence]:
-    return [sentence for source in sources for sentence in read_tagged(source)]
+@dataclass(frozen=True, slots=True)
+class _Example:
+    """A sentence, and the source that it was read from."""
+
+    sentence: TaggedSentence
+    source: TaggedSourceConfig
+
+    @property
+    def text(self) -> str:
+        return self.sentence.text
+
+    @property
+    def is_gold(self) -> bool:
+        return self.source.format != "pseudo"
 
 
-def _labels_kept(folder: Path, labels: list[str]) -> list[str]:
-    """The types of the tagger that training goes on from, where they cover those of the data."""
+def _read(sources: Sequence[TaggedSourceConfig]) -> list[_Example]:
+    return [_Example(sentence, source) for source in sources for sentence in read_tagged(source)]
+
+
+def _mixture(examples: Sequence[_Example], seed: int) -> Mixture | None:
+    """How the sources are mixed; None where an epoch has every sentence once."""
+    repeats = np.array([example.source.repeat for example in examples])
+    if (repeats == 1).all():
+        return None
+    if repeats.sum() < 1:
+        raise ConfigError("data: with these values of repeat, an epoch would have no sentence")
+    return Mixture(repeats, seed)
+
+
+def _target_gold(examples: Sequence[_Example], dev: Sequence[_Example]) -> set[str]:
+    """The languages that people labelled for the selection, and for the training only a teacher."""
+    pseudo, gold = (
+        {each.sentence.lang for each in examples if each.is_gold is is_gold}
+        for is_gold in (False, True)
+    )
+    return {each.sentence.lang for each in dev if each.is_gold} & (pseudo - gold)
+
+
+def _check_dev(
+    config: TrainTaggerConfig, examples: Sequence[_Example], dev: Sequence[_Example]
+) -> None:
+    """Refuse a selection on gold that nobody is supposed to have, unless the recipe wants it."""
+    languages = _target_gold(examples, dev)
+    if languages and not config.select_on_target_gold:
+        raise ConfigError(
+            f"dev: labels of people in {', '.join(sorted(languages))}, of which data has "
+            "pseudo-labels alone; without target-language labels one selects on another language "
+            "or on held-out pseudo-labels (no dev), or says select_on_target_gold = true"
+        )
+
+
+def _about(
+    config: TrainTaggerConfig, examples: Sequence[_Example], dev: Sequence[_Example]
+) -> dict[str, Any]:
+    """What was trained and selected on, for the record in the model folder."""
+    return {
+        "data": _counts(config.data, examples),
+        "dev": _counts(config.dev or config.data, dev),
+        "selected_on": {
+            "paths": [without_credentials(s.path) for s in config.dev],
+            "held_out_share_of_data": None if config.dev else config.optimization.dev_share,
+            "sentences": len(dev),
+            "target_gold": sorted(_target_gold(examples, dev)),
+        },
+    }
+
+
+def _counts(
+    sources: Sequence[TaggedSourceConfig], examples: Sequence[_Example]
+) -> list[dict[str, Any]]:
+    """What was read of each source: languages, sentences, and mentions by type."""
+    found = []
+    for source in sources:
+        sentences = [example.sentence for example in examples if example.source is source]
+        mentions = Counter(tag[2:] for s in sentences for tag in s.tags if tag.startswith("B-"))
+        found.append(
+            {
+                "path": without_credentials(source.path),
+                "languages": sorted({sentence.lang for sentence in sentences}),
+                "sentences": len(sentences),
+                "mentions": dict(sorted(mentions.items())),
+            }
+        )
+    return found
+
+
+def _labels_kept(folder: Path, labels: list[str], config: TrainTaggerConfig) -> list[str]:
+    """The types of the tagger that training goes on from; those of the data where it is none.
+
+    Raises ConfigError for a tagger that does not know all types of the data, unless the recipe
+    gives its head up.
+    """
     tags = load_config(folder).id2label.values()
     known = list(dict.fromkeys(tag[2:] for tag in tags if tag.startswith("B-")))
-    return known if set(labels) <= set(known) else labels
+    unknown = sorted(set(labels).difference(known))
+    if known and unknown and not config.replace_head:
+        raise ConfigError(
+            f"data: {', '.join(unknown)} unknown to the tagger {config.encoder}, which knows "
+            f"{', '.join(known)}; map the types (label_map), or give up what it knows "
+            "(replace_head = true)"
+        )
+    return labels if unknown else known
