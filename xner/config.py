@@ -363,6 +363,15 @@ class LossConfig(Record):
         "pseudo-labelled row; `teacher`, `alignment`: that score of the mention it is in, over the "
         "mean of such scores, and 1 outside of mentions.",
     )
+    agreement: float = Field(
+        0.0,
+        ge=0,
+        description="Train two students that differ by their heads, and add this times their "
+        "divergence from what they say on average; the first is kept. 0 trains one.",
+    )
+    agreement_warmup: int = Field(
+        1, ge=0, description="Epochs until then: the students have to know something first."
+    )
 
 
 class TrainTaggerConfig(Record):
@@ -397,6 +406,15 @@ class TrainTaggerConfig(Record):
     def _dev_is_read_once(self) -> TrainTaggerConfig:
         if any(source.repeat != 1 for source in self.dev):
             raise ValueError("dev: repeat is for sources that are trained on")
+        return self
+
+    @model_validator(mode="after")
+    def _students_come_to_agree(self) -> TrainTaggerConfig:
+        loss, epochs = self.loss, self.optimization.epochs
+        if loss.agreement and loss.agreement_warmup >= epochs:
+            raise ValueError(
+                f"loss.agreement_warmup ({loss.agreement_warmup}) leaves none of {epochs} epochs"
+            )
         return self
 
 

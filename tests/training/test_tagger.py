@@ -19,6 +19,7 @@ from xner.models.losses import IGNORED
 from xner.models.tagger import Tagger
 from xner.shards.schema import PSEUDO
 from xner.shards.storage import Folder
+from xner.text.words import segment
 from xner.training.tagger import draw_counts, make_task, train_tagger, word_weights
 
 
@@ -299,6 +300,40 @@ def test_tagger_selects_on_target_gold_only_when_told_to(
         make_task(tagger_recipe(data=data, dev=dev), run_folder)
     about = make_task(tagger_recipe(data=[pseudo, gold], dev=[gold]), run_folder).about
     assert about["selected_on"]["target_gold"] == []
+
+
+def test_tagger_students_learn_from_each_other(tagger_recipe: Any, tmp_path: Path) -> None:
+    recipe = tagger_recipe(loss={"agreement": 5.0, "agreement_warmup": 2})
+    task = make_task(recipe, Folder.at(str(tmp_path / "run")))
+    torch.manual_seed(0)
+    students = task.make_model().eval()
+    cold, warm = (task.epoch(number).collate(np.arange(8)) for number in (1, 2))
+    assert "agreement" not in cold
+    assert warm["agreement"] == 5
+    # The encoders are the same, so all that they differ by is their heads.
+    loss, count = task.loss(students, cold)
+    more, same_count = task.loss(students, warm)
+    assert count == same_count
+    assert more.item() > loss.item() + 0.1
+    (more - loss).backward()
+    for student in (students.first, students.second):
+        assert all(parameter.grad.abs().sum() > 0 for parameter in student.classifier.parameters())
+    students.second.load_state_dict(students.first.state_dict())
+    loss, more = (task.loss(students, batch)[0].item() for batch in (cold, warm))
+    assert more == pytest.approx(loss, rel=1e-5)
+
+
+def test_tagger_students_leave_a_plain_tagger(tagger_recipe: Any, tmp_path: Path) -> None:
+    summary = train_tagger(tagger_recipe(loss={"agreement": 2.0}))
+    assert summary["metrics"]["dev_f1"] > 0.9
+    tagger = Tagger(ModelConfig(model=str(tmp_path / "model"), device="cpu", precision="fp32"))
+    text = "gestern sah Herr Kalosen im Garten"
+    assert tagger.tag([text], [segment(text)]) == [["O", "O", "O", "B-PER", "O", "O"]]
+
+
+def test_tagger_students_need_an_epoch_to_agree_in(tagger_recipe: Any) -> None:
+    with pytest.raises(ValidationError, match=r"agreement_warmup \(4\) leaves none of 4 epochs"):
+        tagger_recipe(loss={"agreement": 1.0, "agreement_warmup": 4})
 
 
 def test_tagger_without_entities_is_refused(tagger_recipe: Any, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import (
     AutoModelForTokenClassification,
     PreTrainedModel,
@@ -81,6 +82,27 @@ def new_model(
     model = AutoModelForTokenClassification.from_config(config, dtype=torch.float32)
     model.base_model.load_state_dict(old.base_model.state_dict())
     return model, tokenizer
+
+
+class Students(nn.Module):
+    """Two taggers of one encoder to train together; they differ by their heads (Zhou and Chen
+    2021), the second's being new also where the first goes on from a tagger.
+
+    Calls give the logits of both, [2, rows, positions, labels].
+    """
+
+    def __init__(self, first: PreTrainedModel, second: PreTrainedModel) -> None:
+        super().__init__()
+        for name, head in second.named_children():
+            if name != second.base_model_prefix:
+                for module in head.modules():
+                    if isinstance(module, nn.Linear):
+                        module.reset_parameters()
+        self.first, self.second = first, second
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return torch.stack([self.first(**inputs).logits, self.second(**inputs).logits])
 
 
 def encode(

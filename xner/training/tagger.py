@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from xner.config import LossConfig, ModelConfig, TaggedSourceConfig, TrainTagger
 from xner.corpora.tagged import TaggedSentence, read_tagged
 from xner.errors import ConfigError, without_credentials
 from xner.models.encoder import load_config, load_tokenizer, window_length
-from xner.models.losses import IGNORED, token_loss
+from xner.models.losses import IGNORED, disagreement, token_loss
 from xner.models.subwords import ranges
 from xner.models.tagger import (
     Encoded,
+    Students,
     Tagger,
     at_positions,
     collate,
@@ -86,18 +87,22 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class DrawnWindows:
-    """The windows that one epoch has, some of them more than once."""
+class EpochWindows:
+    """The windows that one epoch has, ``drawn`` of all, and what agreement of students counts."""
 
     windows: Windows
     drawn: np.ndarray
+    agreement: float = 0.0
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         return self.windows.lengths[self.drawn]
 
     def collate(self, rows: np.ndarray) -> Batch:
-        return self.windows.collate(self.drawn[rows])
+        batch = self.windows.collate(self.drawn[rows])
+        if self.agreement:
+            batch["agreement"] = torch.tensor(self.agreement)
+        return batch
 
 
 @dataclass(frozen=True)
@@ -107,11 +112,10 @@ class Mixture:
     repeats: np.ndarray
     seed: int
 
-    def draw(self, windows: Windows, epoch: int) -> DrawnWindows:
-        """An epoch's windows; the windows of a sentence stay together."""
-        counts = draw_counts(self.repeats, (self.seed, epoch))
-        of_windows = counts[windows.encoded.text_index]
-        return DrawnWindows(windows, np.repeat(np.arange(len(of_windows)), of_windows))
+    def draw(self, windows: Windows, epoch: int) -> np.ndarray:
+        """The numbers of an epoch's windows; the windows of a sentence stay together."""
+        counts = draw_counts(self.repeats, (self.seed, epoch))[windows.encoded.text_index]
+        return np.repeat(np.arange(len(counts)), counts)
 
 
 def draw_counts(repeats: np.ndarray, seed: Sequence[int]) -> np.ndarray:
@@ -152,20 +156,23 @@ class TaggerTask:
         with self.encoder.files() as folder:
             return new_model(folder, self.labels)[0]
 
-    def epoch(self, number: int) -> Windows | DrawnWindows:
-        return self.mixture.draw(self.windows, number) if self.mixture else self.windows
+    def epoch(self, number: int) -> EpochWindows:
+        if self.mixture is None:
+            return EpochWindows(self.windows, np.arange(len(self.windows.lengths)))
+        return EpochWindows(self.windows, self.mixture.draw(self.windows, number))
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         counted = (batch["labels"] != IGNORED).sum()
-        mean = token_loss(
-            model(**inputs).logits,
+        return self._mean_loss(model(**_inputs(batch)).logits, batch) * counted, counted
+
+    def _mean_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return token_loss(
+            logits,
             batch["labels"],
             self.loss_config,
             batch.get("weights"),
             batch.get("stands_for"),
         )
-        return mean * counted, counted
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         if not self.dev:
@@ -192,6 +199,43 @@ class TaggerTask:
     def save(self, model: nn.Module, folder: Path, metrics: Mapping[str, float]) -> None:
         save_tagger(model, self._tokenizer, folder)
         (folder / DATA_FILE).write_text(json.dumps(self.about, indent=2, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True)
+class StudentsTask(TaggerTask):
+    """Two students that learn from the same labels and from each other; the first is kept.
+
+    The loss is the mean of theirs plus, after some epochs, ``loss.agreement`` times their
+    disagreement (Zhou and Chen 2021; what is random in a student are its head and its dropout).
+    """
+
+    def make_model(self) -> nn.Module:
+        with self.encoder.files() as folder:
+            first, second = (new_model(folder, self.labels)[0] for _ in range(2))
+        return Students(first, second)
+
+    def epoch(self, number: int) -> EpochWindows:
+        agreement = self.loss_config.agreement
+        is_warm = number >= self.loss_config.agreement_warmup
+        return replace(super().epoch(number), agreement=agreement if is_warm else 0.0)
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = model(**_inputs(batch))
+        mean = sum(self._mean_loss(of_student, batch) for of_student in logits) / len(logits)
+        if "agreement" in batch:
+            mean = mean + batch["agreement"] * disagreement(logits, batch["labels"])
+        counted = (batch["labels"] != IGNORED).sum()
+        return mean * counted, counted
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        return super().evaluate(model.first)
+
+    def save(self, model: nn.Module, folder: Path, metrics: Mapping[str, float]) -> None:
+        super().save(model.first, folder, metrics)
+
+
+def _inputs(batch: Batch) -> Batch:
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
 
 def train_tagger(
@@ -249,7 +293,8 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     tag_ids = model.config.label2id
     label_sets = sorted({s.not_annotated for s in training})
     number_of = {label_set: number for number, label_set in enumerate(label_sets)}
-    return TaggerTask(
+    kind = StudentsTask if config.loss.agreement else TaggerTask
+    return kind(
         encoder=encoder,
         labels=tuple(labels),
         windows=Windows(
