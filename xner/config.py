@@ -397,6 +397,9 @@ class TrainTaggerConfig(Record):
         "the model card says so.",
     )
     max_length: Count = Field(256, description="Longest window in sub-words.")
+    license: str | None = Field(
+        None, description="Licence for the model card, as the hub names it; by default `unknown`."
+    )
     loss: LossConfig = LossConfig()
     optimization: OptimizationConfig = OptimizationConfig()
     output: str = Field(description="Model folder to write.")

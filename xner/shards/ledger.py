@@ -23,6 +23,8 @@ from xner.shards.storage import Folder
 SHARD = ".parquet"
 RUN_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
+DATA_FILE = "data.json"
+"""What a tagger was trained and selected on; in its folder, beside the weights."""
 _STATISTICS_KEY = "xner.statistics"
 
 

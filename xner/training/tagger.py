@@ -37,6 +37,7 @@ from xner.models.tagger import (
     new_model,
     save_tagger,
 )
+from xner.shards.ledger import DATA_FILE
 from xner.shards.storage import Folder
 from xner.text.iob2 import OUTSIDE, chunks, split_tag, tags_of
 from xner.training.encoders import TINY, Encoder, encoder_content, find_encoder
@@ -48,9 +49,6 @@ from xner.training.runs import (
     fit,
     held_out,
 )
-
-DATA_FILE = "data.json"
-"""What a tagger was trained and selected on; in its folder, beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -258,7 +256,8 @@ def train_tagger(
         config.optimization,
         output=config.output,
         job="train_tagger",
-        fingerprint=fingerprint(config, inputs),
+        # What a licence says of the weights does not change them.
+        fingerprint=fingerprint(config.model_copy(update={"license": None}), inputs),
         report=report,
     )
 
@@ -310,7 +309,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         max_length=config.max_length,
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
         mixture=_mixture(examples, config.optimization.seed),
-        about=_about(config, examples, dev),
+        about=_about(config, labels, examples, dev),
     )
 
 
@@ -411,10 +410,14 @@ def _check_dev(
 
 
 def _about(
-    config: TrainTaggerConfig, examples: Sequence[_Example], dev: Sequence[_Example]
+    config: TrainTaggerConfig,
+    labels: Sequence[str],
+    examples: Sequence[_Example],
+    dev: Sequence[_Example],
 ) -> dict[str, Any]:
     """What was trained and selected on, for the record in the model folder."""
     return {
+        "types": list(labels),
         "data": _counts(config.data, examples),
         "dev": _counts(config.dev or config.data, dev),
         "selected_on": {
