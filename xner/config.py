@@ -198,6 +198,24 @@ class ProjectConfig(Record):
     engine: EngineConfig = EngineConfig()
 
 
+class RelabelConfig(Record):
+    """`relabel`: pseudo-labelled shards and a student in, shards with the labels of both out."""
+
+    pseudo: str = Field(description="Folder of shards of project_corpus, or of this job.")
+    output: str = Field(description="Folder for the relabelled shards.")
+    student: ModelConfig = Field(description="A tagger that reads the target language.")
+    combine: Literal["agreement", "student", "union"] = Field(
+        "agreement",
+        description="`agreement`: keep the rows where both say the same; `student`: what the "
+        "student says, also of rows that projection refused; `union`: the projected mentions, and "
+        "the student's where these leave room.",
+    )
+    min_student_score: Share = Field(
+        0.5, description="A mention of the student below this makes its row doubtful: refused."
+    )
+    engine: EngineConfig = EngineConfig()
+
+
 class OpusConfig(Record):
     """Archives in the layout of the OPUS object store."""
 

@@ -57,8 +57,8 @@ tagger("…")
 {% for path, rows in made.items() -%}
 ### Pseudo-labels of `{{ path }}`
 
-No person labelled this text: a teacher labelled its translation, and an aligner carried the labels
-over.
+No person labelled this text: a teacher labelled its translation, an aligner carried the labels \
+over{{ ", and a student was asked for its own" if "student content" in rows }}.
 
 {{ table(rows) }}
 {% endfor -%}
@@ -164,10 +164,10 @@ def _notes(source: TaggedSourceConfig) -> list[str]:
 
 
 def _provenance(record: Made) -> dict[str, Any]:
-    """What ``run.json`` says of teacher, aligner and the rules for rows, as lines of a table."""
+    """What ``run.json`` says of who labelled, and by which rules, as lines of a table."""
     return {
         f"{part} {key}".strip(): value
-        for part in ("teacher", "aligner", "quality")
+        for part in ("teacher", "aligner", "quality", "student")
         for key, value in _leaves(record.get(part, {}))
     } | {"run": record["fingerprint"]}
 

@@ -79,7 +79,7 @@ class Run:
         """
         names = inputs.names(SHARD)
         if not names:
-            raise ConfigError(f"{inputs}: no shards (*{SHARD}) here; prepare_corpus writes them")
+            raise ConfigError(f"{inputs}: no shards (*{SHARD}) here")
         done = set(self.done())
         return [name for name in names if name not in done]
 
