@@ -140,6 +140,7 @@ class TaggerTask:
     loss_config: LossConfig
     max_length: int
     batch_tokens: int
+    dropout: float | None
     mixture: Mixture | None
     about: Mapping[str, Any]
 
@@ -152,7 +153,7 @@ class TaggerTask:
 
     def make_model(self) -> nn.Module:
         with self.encoder.files() as folder:
-            return new_model(folder, self.labels)[0]
+            return new_model(folder, self.labels, self.dropout)[0]
 
     def epoch(self, number: int) -> EpochWindows:
         if self.mixture is None:
@@ -209,7 +210,7 @@ class StudentsTask(TaggerTask):
 
     def make_model(self) -> nn.Module:
         with self.encoder.files() as folder:
-            first, second = (new_model(folder, self.labels)[0] for _ in range(2))
+            first, second = (new_model(folder, self.labels, self.dropout)[0] for _ in range(2))
         return Students(first, second)
 
     def epoch(self, number: int) -> EpochWindows:
@@ -308,6 +309,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         loss_config=config.loss,
         max_length=config.max_length,
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
+        dropout=config.dropout,
         mixture=_mixture(examples, config.optimization.seed),
         about=_about(config, labels, examples, dev),
     )
