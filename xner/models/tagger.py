@@ -87,9 +87,9 @@ def new_model(
 
 
 class Students(nn.Module):
-    """Two taggers of one encoder to train together; they differ by their heads (Zhou and Chen
-    2021), the second's being new also where the first goes on from a tagger.
+    """Two taggers of one encoder that are trained together (Zhou and Chen 2021).
 
+    They differ by their heads: the second's is new also where the first goes on from a tagger.
     Calls give the logits of both, [2, rows, positions, labels].
     """
 
