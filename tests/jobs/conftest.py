@@ -10,6 +10,7 @@ import pytest
 
 from xner.config import (
     BuildAlignmentSetConfig,
+    EvaluateTaggerConfig,
     PrepareConfig,
     ProjectConfig,
     Record,
@@ -113,6 +114,7 @@ class StepsOnPaper:
         "train_tagger": TrainTaggerConfig,
         "train_aligner": TrainAlignerConfig,
         "project_corpus": ProjectConfig,
+        "evaluate_tagger": EvaluateTaggerConfig,
     }
 
     def __init__(self) -> None:
