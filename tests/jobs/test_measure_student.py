@@ -64,12 +64,14 @@ def test_measure_student_scores_every_system(
         def summary(self, name: str) -> Any:
             recipe = self.recipes[name]
             return {
-                "scores": {
-                    model.name: {
-                        gold.name: {"strict": {"f1": f1(model.name, gold.name)}}
-                        for gold in recipe.gold
+                "gold": {
+                    gold.name: {
+                        "models": {
+                            model.name: {"strict": {"f1": f1(model.name, gold.name)}}
+                            for model in recipe.models
+                        }
                     }
-                    for model in recipe.models
+                    for gold in recipe.gold
                 }
             }
 

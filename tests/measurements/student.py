@@ -212,10 +212,10 @@ def score(steps: Steps, data: Path) -> dict[str, dict[str, float]]:
                 "engine": {"kind": "inline"},
             },
         )
-        scores = steps.summary(step)["scores"]
+        by_gold = steps.summary(step)["gold"]
         for name in names:
             found["losses" if step == "scores-losses" else name] = {
-                model: scores[model][name]["strict"]["f1"] for model in models
+                model: by_gold[name]["models"][model]["strict"]["f1"] for model in models
             }
     return found
 
