@@ -336,6 +336,11 @@ class OptimizationConfig(Record):
         description="Stop after these epochs without a gain on held-out examples; by default "
         "never. The learning rate falls as if all `epochs` were to come.",
     )
+    checkpoint_steps: Count | None = Field(
+        None,
+        description="Steps between checkpoints, besides those at epoch ends; by default these are "
+        "the only ones.",
+    )
 
 
 class LossConfig(Record):

@@ -15,6 +15,7 @@ from xner.training.loop import (
     learning_rate_share,
     load_weights,
     make_optimizer,
+    read_state,
     scale_and_clip,
     train,
 )
@@ -131,7 +132,7 @@ def test_loop_that_was_killed_stops_at_the_same_epoch(
 ) -> None:
     task = scripted(linear_task)()
     with pytest.raises(KeyboardInterrupt):
-        train(task, PATIENT, desk(tmp_path, dies_after=dies_after))
+        train(task, PATIENT, desk(tmp_path, dies_after=f"epoch-000{dies_after}"))
     state = train(task, PATIENT, desk(tmp_path))
     assert (state.epoch, state.best_epoch) == (6, 4)
     assert len(task.evaluations) == 6
@@ -142,21 +143,36 @@ def test_loop_stops_all_workers_at_once(linear_task: Any, desk: Any, tmp_path: A
     assert [state.epoch for state in states] == [6, 6]
 
 
-@pytest.mark.parametrize("dies_after", [1, 2])
+@pytest.mark.parametrize(
+    "dies_after",
+    ["epoch-0001", "epoch-0002", "epoch-0000-step-00000008", "epoch-0002-step-00000002"],
+)
 def test_loop_resumes_to_the_same_weights(
-    linear_task: Any, desk: Any, tmp_path: Any, dies_after: int
+    linear_task: Any, desk: Any, tmp_path: Any, dies_after: str
 ) -> None:
+    """At an epoch's end and within one, dropout and all; the other run made no such checkpoints."""
     task = linear_task(dropout=0.3)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     expected = train(task, FAST, desk(undisturbed))
+    often = FAST.model_copy(update={"checkpoint_steps": 8})
     with pytest.raises(KeyboardInterrupt):
-        train(task, FAST, desk(killed, dies_after=dies_after))
-    state = train(task, FAST, desk(killed))
+        train(task, often, desk(killed, dies_after=dies_after))
+    state = train(task, often, desk(killed))
     assert state.curve == expected.curve
     assert state.epochs == expected.epochs
-    there = weights_of(task, killed / "epoch-3")
-    for name, weight in weights_of(task, undisturbed / "epoch-3").items():
+    assert (state.step, state.tokens) == (expected.step, expected.tokens)
+    there = weights_of(task, killed / "epoch-0003")
+    for name, weight in weights_of(task, undisturbed / "epoch-0003").items():
         assert torch.equal(weight, there[name]), name
+
+
+def test_loop_makes_checkpoints_every_so_many_steps(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    state = train(linear_task(), FAST.model_copy(update={"checkpoint_steps": 8}), desk(tmp_path))
+    found = {read_state(path).step for path in tmp_path.iterdir()}
+    ends = {int(epoch["step"]) for epoch in state.epochs}
+    assert found == ends | set(range(8, state.step, 8))
 
 
 def test_loop_that_is_done_does_nothing_more(linear_task: Any, desk: Any, tmp_path: Any) -> None:

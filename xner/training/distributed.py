@@ -68,11 +68,11 @@ class RayWorker:
 
     def commit(self, folder: Path | None, state: State) -> None:
         # Ray keeps the last checkpoint and the one with the highest score: the best's epoch number.
-        score = state.epoch if state.best_epoch == state.epoch else -1
+        score = state.epoch if state.best_epoch == state.epoch and not state.epoch_step else -1
         ray.train.report(
             {"epoch": state.epoch, "score": score},
             checkpoint=None if folder is None else ray.train.Checkpoint.from_directory(folder),
-            checkpoint_dir_name=checkpoint_name(state.epoch),
+            checkpoint_dir_name=checkpoint_name(state.epoch, state.epoch_step),
         )
 
 

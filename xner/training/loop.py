@@ -6,9 +6,10 @@ the mean loss over all targets of the whole batch: every worker sums its losses,
 workers and micro-batches is divided once. So the number of workers changes the speed of a run and
 not its result, but for rounding and dropout.
 
-Checkpoints lie at epoch ends, and so do the moments at which a run may stop early: when held-out
-examples have shown no gain for ``patience`` epochs. All randomness of an epoch is seeded by the
-epoch, so a run that was killed and started again repeats the undisturbed one step by step.
+Checkpoints lie at epoch ends, and every so many steps where the settings say so. The best epoch is
+chosen at epoch ends, and there a run may stop early: when held-out examples have shown no gain for
+``patience`` epochs. All randomness of a step is seeded by the step, so a run that was killed and
+started again repeats the undisturbed one step by step, from the batch after its checkpoint.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,18 +101,25 @@ class Place(Protocol):
         """The sum over workers."""
 
     def last_checkpoint(self) -> AbstractContextManager[Path | None]:
-        """The folder of the last committed epoch."""
+        """The folder of the last committed checkpoint."""
 
     def commit(self, folder: Path | None, state: State) -> None:
-        """Keep what is in ``folder`` (none but on the first worker) as this epoch's checkpoint."""
+        """Keep what is in ``folder`` (none but on the first worker) as the last checkpoint."""
 
 
 @dataclass
 class State:
-    """How far a run is; everything of a checkpoint that is neither weight nor optimizer."""
+    """How far a run is; everything of a checkpoint that is neither weight nor optimizer.
+
+    ``epoch`` counts the epochs that are done; ``epoch_step`` the steps since, over whose targets
+    the losses sum to ``loss_sum``.
+    """
 
     epoch: int = 0
     step: int = 0
+    epoch_step: int = 0
+    loss_sum: float = 0.0
+    num_targets: float = 0.0
     seconds: float = 0.0
     tokens: int = 0
     best_epoch: int = 0
@@ -224,7 +232,7 @@ def train(
             optimizer.load_state_dict(
                 torch.load(folder / _OPTIMIZER, map_location=place.device, weights_only=True)
             )
-            logger.info("going on after epoch %d, step %d", state.epoch, state.step)
+            logger.info("going on after step %d, in epoch %d", state.step, state.epoch + 1)
 
     # Later epochs may be a few steps longer or shorter; the schedule follows the first.
     first = task.epoch(0)
@@ -250,7 +258,12 @@ def train(
             if metrics:
                 logger.info("epoch %d: %s", state.epoch, _as_text(metrics))
         state.seconds += time.monotonic() - started
-        _commit(place, model, optimizer, state, task.selection)
+        if place.rank == 0:
+            scores = [metrics.get(task.selection, 0.0) for metrics in state.epochs]
+            held_out = task.selection in metrics
+            # Without held-out examples there is nothing to choose by: the last epoch is the model.
+            state.best_epoch = 1 + int(np.argmax(scores)) if held_out else state.epoch
+        stepper.commit(state)
     return state
 
 
@@ -284,6 +297,8 @@ class _Stepper:
 
     def step(self, epoch: Epoch, rows: np.ndarray, step: int) -> Tensor:
         """Do step ``step`` (from 0) on the global batch ``rows``; its loss sum and target count."""
+        seeds = np.random.SeedSequence([self.optimization.seed, step, self.place.rank])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         totals = self.place.total(self._backward(epoch, rows))
@@ -293,6 +308,18 @@ class _Stepper:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return totals
+
+    def commit(self, state: State) -> None:
+        """Make a checkpoint of the moment; every worker calls this."""
+        if self.place.rank != 0:
+            self.place.commit(None, state)
+            return
+        with tempfile.TemporaryDirectory(prefix="xner-checkpoint-") as name:
+            folder = Path(name)
+            save_model(self.model, folder / _WEIGHTS)
+            torch.save(self.optimizer.state_dict(), folder / _OPTIMIZER)
+            (folder / _STATE).write_text(json.dumps(asdict(state)))
+            self.place.commit(folder, state)
 
     def _backward(self, epoch: Epoch, rows: np.ndarray) -> Tensor:
         place = self.place
@@ -321,17 +348,17 @@ class _Stepper:
 class _Losses:
     """The losses of an epoch's steps, fetched from the device some steps at a time."""
 
-    def __init__(self, curve: list[tuple[int, float]], curve_every: int) -> None:
-        self.curve = list(curve)
+    def __init__(self, before: State, curve_every: int) -> None:
+        self.curve = list(before.curve)
+        self.sum = before.loss_sum
+        self.num_targets = before.num_targets
         self.last = math.nan
         self._curve_every = curve_every
         self._pending: list[tuple[int, Tensor]] = []
-        self._sum = 0.0
-        self._targets = 0.0
 
     @property
     def mean(self) -> float:
-        return self._sum / max(self._targets, 1e-12)
+        return self.sum / max(self.num_targets, 1e-12)
 
     def add(self, step: int, totals: Tensor) -> None:
         """Note sum of losses and number of targets of step ``step`` (from 1)."""
@@ -351,8 +378,8 @@ class _Losses:
                     "a longer optimization.warmup_share or fp32 may help"
                 )
             self.last = loss / max(targets, 1e-12)
-            self._sum += loss
-            self._targets += targets
+            self.sum += loss
+            self.num_targets += targets
             if step == 1 or step % self._curve_every == 0:
                 self.curve.append((step, round(self.last, 6)))
         self._pending.clear()
@@ -361,19 +388,33 @@ class _Losses:
 def _train_epoch(
     stepper: _Stepper, epoch: Epoch, before: State, report: Callable[[Progress], None]
 ) -> State:
-    """One epoch of steps; the state after it, without metrics on held-out examples yet."""
+    """The steps that are left of an epoch; the state after it, without held-out metrics yet."""
     place, num_steps = stepper.place, stepper.num_steps
+    checkpoint_steps = stepper.optimization.checkpoint_steps
     batches = _batches(epoch, stepper.optimization, before.epoch)
-    seeds = np.random.SeedSequence([stepper.optimization.seed, before.epoch, place.rank])
-    torch.manual_seed(int(seeds.generate_state(1)[0]))
+    batches = batches[before.epoch_step :][: num_steps - before.step]
     stepper.model.train()
-    losses = _Losses(before.curve, curve_every=max(1, num_steps // _CURVE_POINTS))
-    step, tokens = before.step, before.tokens
+    losses = _Losses(before, curve_every=max(1, num_steps // _CURVE_POINTS))
+    tokens = before.tokens
     started = logged = time.monotonic()
     tokens_logged = tokens
-    for rows in batches[: num_steps - before.step]:
-        losses.add(step + 1, stepper.step(epoch, rows, step))
-        step += 1
+
+    def state_at(num_done: int) -> State:
+        losses.fetch()
+        return replace(
+            before,
+            step=before.step + num_done,
+            epoch_step=before.epoch_step + num_done,
+            loss_sum=losses.sum,
+            num_targets=losses.num_targets,
+            seconds=before.seconds + time.monotonic() - started,
+            tokens=tokens,
+            curve=list(losses.curve),
+        )
+
+    for num_done, rows in enumerate(batches, start=1):
+        step = before.step + num_done
+        losses.add(step, stepper.step(epoch, rows, step - 1))
         tokens += int(epoch.lengths[rows].sum())
         now = time.monotonic()
         if place.rank == 0 and (now - logged >= _LOG_SECONDS or step == num_steps):
@@ -386,19 +427,24 @@ def _train_epoch(
                     loss=losses.last,
                     learning_rate=stepper.learning_rate(step - 1),
                     tokens_per_second=(tokens - tokens_logged) / (now - logged),
-                    seconds_left=(now - started) / (step - before.step) * (num_steps - step),
+                    seconds_left=(now - started) / num_done * (num_steps - step),
                 )
             )
             logged, tokens_logged = now, tokens
-    losses.fetch()
-    return State(
+        # An epoch's end has a checkpoint of its own.
+        if checkpoint_steps and step % checkpoint_steps == 0 and num_done < len(batches):
+            stepper.commit(state_at(num_done))
+    after = state_at(len(batches))
+    return replace(
+        after,
         epoch=before.epoch + 1,
-        step=step,
-        seconds=before.seconds + time.monotonic() - started,
-        tokens=tokens,
-        best_epoch=before.best_epoch,
-        epochs=[*before.epochs, {"epoch": before.epoch + 1, "step": step, "loss": losses.mean}],
-        curve=losses.curve,
+        epoch_step=0,
+        loss_sum=0.0,
+        num_targets=0.0,
+        epochs=[
+            *before.epochs,
+            {"epoch": before.epoch + 1, "step": after.step, "loss": losses.mean},
+        ],
     )
 
 
@@ -421,28 +467,6 @@ def read_state(folder: Path) -> State:
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Put a checkpoint's weights into a model of the same shape."""
     load_model(model, folder / _WEIGHTS)
-
-
-def _commit(
-    place: Place,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    state: State,
-    selection: str,
-) -> None:
-    if place.rank != 0:
-        place.commit(None, state)
-        return
-    scores = [metrics.get(selection, 0.0) for metrics in state.epochs]
-    held_out = selection in state.epochs[-1]
-    # Without held-out examples there is nothing to choose by: the last epoch is the model.
-    state.best_epoch = 1 + int(np.argmax(scores)) if held_out else state.epoch
-    with tempfile.TemporaryDirectory(prefix="xner-checkpoint-") as name:
-        folder = Path(name)
-        save_model(model, folder / _WEIGHTS)
-        torch.save(optimizer.state_dict(), folder / _OPTIMIZER)
-        (folder / _STATE).write_text(json.dumps(asdict(state)))
-        place.commit(folder, state)
 
 
 def _batches(epoch: Epoch, optimization: OptimizationConfig, number: int) -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """Training in this process, and the layout of checkpoints that it shares with Ray's workers.
 
-A run's folder holds one folder an epoch; of them, the last and the best are kept.
+A run's folder holds a folder for each checkpoint; of them, the last and the best epoch's are kept.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ CHECKPOINT = "epoch-"
 _PROGRESS = "progress.json"
 
 
-def checkpoint_name(epoch: int) -> str:
-    """The folder name of an epoch's checkpoint."""
-    return f"{CHECKPOINT}{epoch:04d}"
+def checkpoint_name(epoch: int, epoch_step: int = 0) -> str:
+    """The folder name of the checkpoint that lies at an epoch's end, or some steps after it.
+
+    Names sort as the checkpoints follow one another.
+    """
+    return f"{CHECKPOINT}{epoch:04d}" + (f"-step-{epoch_step:08d}" if epoch_step else "")
 
 
 def is_local(folder: Folder) -> bool:
@@ -65,22 +68,22 @@ class InProcess:
         if progress is None:
             yield None
             return
-        with local_copy(self.folder / checkpoint_name(progress["last"])) as path:
+        with local_copy(self.folder / progress["last"]) as path:
             yield path
 
     def commit(self, folder: Path | None, state: State) -> None:
         assert folder is not None
         filesystem = self.folder.filesystem
-        target = self.folder.path(checkpoint_name(state.epoch))
+        last = checkpoint_name(state.epoch, state.epoch_step)
+        target = self.folder.path(last)
         filesystem.makedirs(target, exist_ok=True)
         for file in folder.iterdir():
             filesystem.put_file(str(file), f"{target}/{file.name}")
         # Until this file says so, the new checkpoint is not there.
-        self.folder.publish_json(_PROGRESS, {"last": state.epoch, "best": state.best_epoch})
-        for epoch in range(1, state.epoch):
-            stale = self.folder.path(checkpoint_name(epoch))
-            if epoch != state.best_epoch and filesystem.exists(stale):
-                filesystem.rm(stale, recursive=True)
+        self.folder.publish_json(_PROGRESS, {"last": last})
+        there = {name.split("/")[0] for name in self.folder.names() if name.startswith(CHECKPOINT)}
+        for stale in there - {last, checkpoint_name(state.best_epoch)}:
+            filesystem.rm(self.folder.path(stale), recursive=True)
 
 
 def train_in_process(

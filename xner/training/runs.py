@@ -47,7 +47,13 @@ Example = TypeVar("Example", bound=HasText)
 _ELSEWHERE = {
     "output": True,
     "engine": True,
-    "optimization": {"num_workers", "cpus_per_worker", "gpus_per_worker", "forward_tokens"},
+    "optimization": {
+        "num_workers",
+        "cpus_per_worker",
+        "gpus_per_worker",
+        "forward_tokens",
+        "checkpoint_steps",
+    },
 }
 
 
@@ -162,7 +168,7 @@ def state_of(output: str, optimization: OptimizationConfig) -> dict[str, str]:
     if model_folder.exists(_SUMMARY):
         found = "trained already: nothing to do"
     elif _has_checkpoint(Folder(f"{model_folder.location}.training")):
-        found = "a run was interrupted: go on after its last epoch"
+        found = "a run was interrupted: go on after its last checkpoint"
     else:
         found = "train from the start"
     workers = (
