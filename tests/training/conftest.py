@@ -76,6 +76,9 @@ class LinearTask:
         errors = (model(batch["inputs"]) - batch["targets"]).squeeze(-1) ** 2
         return (errors * batch["lengths"]).sum(), batch["lengths"].sum()
 
+    def describe(self, batch: Batch) -> list[str]:
+        return [f"{length} targets" for length in batch["lengths"].tolist()]
+
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         self.evaluations.append(None)
         if len(self.evaluations) == self.fails_at_evaluation:

@@ -192,13 +192,53 @@ def test_loop_forward_budget_changes_no_gradient(
     )
 
 
-def test_loop_names_the_step_of_a_loss_that_is_no_number(
+def test_loop_names_step_and_examples_of_a_loss_that_is_no_number(
     linear_task: Any, desk: Any, tmp_path: Any
 ) -> None:
-    batches = cut_batches(linear_task().epoch(0).lengths, 64, (0, 0))
-    step = next(index for index, rows in enumerate(batches, 1) if 17 in rows)
-    with pytest.raises(DivergedError, match=f"nan at step {step};"):
+    lengths = linear_task().epoch(0).lengths
+    batches = cut_batches(lengths, 64, (0, 0))
+    step, rows = next((n, rows) for n, rows in enumerate(batches, 1) if 17 in rows)
+    with pytest.raises(DivergedError, match=f"loss is nan at step {step};") as caught:
         train(linear_task(poisoned=17), FAST, desk(tmp_path))
+    named = str(caught.value).splitlines()[1:]
+    assert named == [f"{row}: {lengths[row]} targets" for row in rows]
+    assert not list(tmp_path.iterdir())
+
+
+def test_loop_keeps_the_checkpoint_before_a_loss_that_is_no_number(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    task = linear_task(poisoned=17)
+    batches = cut_batches(task.epoch(0).lengths, 64, (0, 0))
+    step = next(index for index, rows in enumerate(batches, 1) if 17 in rows)
+    with pytest.raises(DivergedError):
+        train(task, FAST.model_copy(update={"checkpoint_steps": 1}), desk(tmp_path))
+    kept = sorted(tmp_path.iterdir())
+    assert [read_state(path).step for path in kept] == list(range(1, step))
+    assert step > 1
+    assert all(weight.isfinite().all() for weight in weights_of(task, kept[-1]).values())
+
+
+def test_loop_names_the_step_of_a_gradient_that_is_not_finite(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    class Steep(linear_task):
+        def loss(self, model: Any, batch: Any) -> Any:
+            loss, count = super().loss(model, batch)
+            # The root has a value at 0, and no finite slope.
+            return loss + (0.0 * model[0].bias.sum()).sqrt(), count
+
+    with pytest.raises(DivergedError, match="gradient's norm is nan at step 1;"):
+        train(Steep(), FAST, desk(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_loop_makes_no_checkpoint_of_weights_that_are_not_finite(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    rash = {"learning_rate": 1e39, "warmup_share": 0.0, "checkpoint_steps": 1}
+    with pytest.raises(DivergedError, match="weights are not finite after step 1;"):
+        train(linear_task(), FAST.model_copy(update=rash), desk(tmp_path))
     assert not list(tmp_path.iterdir())
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from xner.errors import ConfigError
 from xner.models.losses import IGNORED
 from xner.models.tagger import Tagger
 from xner.shards.storage import Folder
+from xner.training.loop import DivergedError
 from xner.training.tagger import make_task, train_tagger
 
 
@@ -102,3 +104,12 @@ def test_tagger_names_a_source_that_is_missing(tagger_recipe: Any, tmp_path: Pat
 def test_tagger_refuses_a_window_that_the_encoder_cannot_read(tagger_recipe: Any) -> None:
     with pytest.raises(ConfigError, match="max_length"):
         train_tagger(tagger_recipe(max_length=4096))
+
+
+def test_tagger_that_diverges_names_the_sentences_of_the_step(tagger_recipe: Any) -> None:
+    rash = {"learning_rate": 1e39, "warmup_share": 0.0}
+    with pytest.raises(DivergedError, match=r"at step \d+;") as caught:
+        train_tagger(tagger_recipe(optimization=rash))
+    sentences = str(caught.value).splitlines()[1:]
+    assert sentences
+    assert all(re.match(r"\d+: .*(Herr|nach)", sentence) for sentence in sentences)

@@ -46,11 +46,15 @@ _CURVE_POINTS = 200
 _CHECK_STEPS = 10
 _LOG_SECONDS = 10.0
 
+_MAY_HELP = (
+    "a lower optimization.learning_rate, a longer optimization.warmup_share or fp32 may help"
+)
+
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.pt", "state.json"
 
 
 class DivergedError(XnerError):
-    """The loss is no longer a number; to try again would only repeat it."""
+    """Loss, gradient or weights are no longer finite; to try again would only repeat it."""
 
 
 class Epoch(Protocol):
@@ -79,6 +83,9 @@ class Task(Protocol):
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Sum of the losses over the batch's targets, and how many targets (or their weight)."""
+
+    def describe(self, batch: Batch) -> list[str]:
+        """What each of the batch's examples reads like, for messages."""
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Metrics on the held-out examples; empty when there are none."""
@@ -199,11 +206,15 @@ def make_optimizer(model: nn.Module, optimization: OptimizationConfig) -> torch.
     )
 
 
-def scale_and_clip(parameters: list[nn.Parameter], scale: Tensor, max_norm: float) -> None:
-    """Multiply the gradients by ``scale`` and then shorten them to ``max_norm``, in one pass."""
+def scale_and_clip(parameters: list[nn.Parameter], scale: Tensor, max_norm: float) -> Tensor:
+    """Multiply the gradients by ``scale`` and then shorten them to ``max_norm``, in one pass.
+
+    The norm between the two, a scalar.
+    """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients) * scale
     torch._foreach_mul_(gradients, scale * torch.clamp(max_norm / (norm + 1e-6), max=1.0))
+    return norm
 
 
 def train(
@@ -217,7 +228,8 @@ def train(
     """Train from the last checkpoint, or from the start, to the end; every worker calls this.
 
     Raises:
-        DivergedError: a loss was not finite; names the step. All workers raise at the same step.
+        DivergedError: a loss or a gradient was not finite; names the step and its examples. All
+            workers raise at the same step, and no checkpoint is later than the step before.
     """
     torch.manual_seed(optimization.seed)
     model = task.make_model()
@@ -296,7 +308,10 @@ class _Stepper:
         return self.optimization.learning_rate * share
 
     def step(self, epoch: Epoch, rows: np.ndarray, step: int) -> Tensor:
-        """Do step ``step`` (from 0) on the global batch ``rows``; its loss sum and target count."""
+        """Do step ``step`` (from 0) on the global batch ``rows``.
+
+        Its sum of losses, number of targets, and norm of the gradient.
+        """
         seeds = np.random.SeedSequence([self.optimization.seed, step, self.place.rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         for group in self.optimizer.param_groups:
@@ -304,13 +319,19 @@ class _Stepper:
         totals = self.place.total(self._backward(epoch, rows))
         # The workers' gradients of sums were averaged: times workers over targets is the mean.
         scale = (self.place.num_workers / totals[1].clamp(min=1e-12)).to(torch.float32)
-        scale_and_clip(self.parameters, scale, self.optimization.max_grad_norm)
+        norm = scale_and_clip(self.parameters, scale, self.optimization.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return totals
+        return torch.cat([totals, norm.double().view(1)])
 
     def commit(self, state: State) -> None:
-        """Make a checkpoint of the moment; every worker calls this."""
+        """Make a checkpoint of the moment; every worker calls this.
+
+        Raises DivergedError, on all workers, for weights that are not finite.
+        """
+        finite = torch.stack([parameter.isfinite().all() for parameter in self.parameters])
+        if self.place.total((~finite).sum()) > 0:
+            raise DivergedError(f"weights are not finite after step {state.step}; {_MAY_HELP}")
         if self.place.rank != 0:
             self.place.commit(None, state)
             return
@@ -348,34 +369,38 @@ class _Stepper:
 class _Losses:
     """The losses of an epoch's steps, fetched from the device some steps at a time."""
 
-    def __init__(self, before: State, curve_every: int) -> None:
+    def __init__(
+        self, before: State, curve_every: int, describe: Callable[[np.ndarray], str]
+    ) -> None:
         self.curve = list(before.curve)
         self.sum = before.loss_sum
         self.num_targets = before.num_targets
         self.last = math.nan
         self._curve_every = curve_every
-        self._pending: list[tuple[int, Tensor]] = []
+        self._describe = describe
+        self._pending: list[tuple[int, np.ndarray, Tensor]] = []
 
     @property
     def mean(self) -> float:
         return self.sum / max(self.num_targets, 1e-12)
 
-    def add(self, step: int, totals: Tensor) -> None:
-        """Note sum of losses and number of targets of step ``step`` (from 1)."""
-        self._pending.append((step, totals))
+    def add(self, step: int, rows: np.ndarray, totals: Tensor) -> None:
+        """Note what step ``step`` (from 1) on ``rows`` gave: losses, targets, gradient's norm."""
+        self._pending.append((step, rows, totals))
         if len(self._pending) == _CHECK_STEPS:
             self.fetch()
 
     def fetch(self) -> None:
-        """Raises DivergedError for a loss that is not finite."""
+        """Raises DivergedError for a loss or a gradient that is not finite."""
         if not self._pending:
             return
-        values = torch.stack([totals for _, totals in self._pending]).tolist()
-        for (step, _), (loss, targets) in zip(self._pending, values, strict=True):
-            if not math.isfinite(loss):
+        values = torch.stack([totals for _, _, totals in self._pending]).tolist()
+        for (step, rows, _), (loss, targets, norm) in zip(self._pending, values, strict=True):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                found = f"the gradient's norm is {norm}" if math.isfinite(loss) else ""
                 raise DivergedError(
-                    f"the loss is {loss} at step {step}; a lower optimization.learning_rate, "
-                    "a longer optimization.warmup_share or fp32 may help"
+                    f"{found or f'the loss is {loss}'} at step {step}; {_MAY_HELP}; the last "
+                    f"checkpoint stays. The examples of the step:\n{self._describe(rows)}"
                 )
             self.last = loss / max(targets, 1e-12)
             self.sum += loss
@@ -394,7 +419,12 @@ def _train_epoch(
     batches = _batches(epoch, stepper.optimization, before.epoch)
     batches = batches[before.epoch_step :][: num_steps - before.step]
     stepper.model.train()
-    losses = _Losses(before, curve_every=max(1, num_steps // _CURVE_POINTS))
+
+    def describe(rows: np.ndarray) -> str:
+        texts = stepper.task.describe(epoch.collate(rows))
+        return "\n".join(f"{row}: {text[:60]}" for row, text in zip(rows, texts, strict=True))
+
+    losses = _Losses(before, max(1, num_steps // _CURVE_POINTS), describe)
     tokens = before.tokens
     started = logged = time.monotonic()
     tokens_logged = tokens
@@ -414,7 +444,7 @@ def _train_epoch(
 
     for num_done, rows in enumerate(batches, start=1):
         step = before.step + num_done
-        losses.add(step, stepper.step(epoch, rows, step - 1))
+        losses.add(step, rows, stepper.step(epoch, rows, step - 1))
         tokens += int(epoch.lengths[rows].sum())
         now = time.monotonic()
         if place.rank == 0 and (now - logged >= _LOG_SECONDS or step == num_steps):
