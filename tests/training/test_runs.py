@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 import torch
+from fsspec.implementations.local import LocalFileSystem
+from safetensors import SafetensorError
 
 from xner.config import OptimizationConfig, TrainAlignerConfig
-from xner.errors import ConfigError
+from xner.errors import ConfigError, TransientError
 from xner.shards.storage import Folder
 from xner.training import places
 from xner.training.runs import content_of, fingerprint, fit, is_held_out, state_of
@@ -109,6 +114,46 @@ def test_runs_that_were_killed_end_as_undisturbed_ones(
         for name in ("undisturbed", "killed")
     )
     assert all(torch.equal(there[name], here[name]) for name in there)
+
+
+def test_runs_keep_the_last_checkpoint_where_the_disk_is_full(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = linear_task(dropout=0.2)
+    expected = run(task, tmp_path / "undisturbed")
+    put = LocalFileSystem.put_file
+
+    def full(self: Any, source: str, target: str, **options: Any) -> None:
+        if "epoch-0002/" in target and not target.endswith("state.json"):
+            Path(target).write_bytes(Path(source).read_bytes()[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        put(self, source, target, **options)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(TransientError, match=r"model\.training/epoch-0002: No space left.*free"),
+    ):
+        patch.setattr(LocalFileSystem, "put_file", full)
+        run(task, tmp_path / "model")
+    there = (tmp_path / "model.training").glob("epoch-*")
+    assert [path.name for path in there] == ["epoch-0001"]
+    assert run(task, tmp_path / "model")["curve"] == expected["curve"]
+
+
+@pytest.mark.parametrize("file", ["weights", "optimizer"])
+def test_runs_name_the_folder_where_a_checkpoint_has_no_room_to_be_made(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise {
+            "weights": SafetensorError("I/O error: No space left on device (os error 28)"),
+            "optimizer": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        }[file]
+
+    function = {"weights": "xner.training.loop.save_model", "optimizer": "torch.save"}[file]
+    monkeypatch.setattr(function, full)
+    with pytest.raises(TransientError, match=f"{tempfile.gettempdir()}: .*No space left"):
+        run(linear_task(), tmp_path / "model")
 
 
 def test_runs_refuse_to_go_on_under_other_settings(

@@ -32,7 +32,7 @@ from xner.errors import XnerError
 from xner.models.encoder import pick_precision
 from xner.shards.storage import Folder
 from xner.training.loop import DivergedError, State, Task, train
-from xner.training.places import checkpoint_name, is_local
+from xner.training.places import checkpoint_name, is_local, whole_or_absent
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +41,10 @@ _MAX_FAILURES = 3
 
 
 class RayWorker:
-    """One worker of a Ray Train group."""
+    """One worker of a Ray Train group; checkpoints lie under ``folder``."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
         context = ray.train.get_context()
         self.rank = context.get_world_rank()
         self.num_workers = context.get_world_size()
@@ -69,11 +70,13 @@ class RayWorker:
     def commit(self, folder: Path | None, state: State) -> None:
         # Ray keeps the last checkpoint and the one with the highest score: the best's epoch number.
         score = state.epoch if state.best_epoch == state.epoch and not state.epoch_step else -1
-        ray.train.report(
-            {"epoch": state.epoch, "score": score},
-            checkpoint=None if folder is None else ray.train.Checkpoint.from_directory(folder),
-            checkpoint_dir_name=checkpoint_name(state.epoch, state.epoch_step),
-        )
+        name = checkpoint_name(state.epoch, state.epoch_step)
+        with whole_or_absent(self.folder / name):
+            ray.train.report(
+                {"epoch": state.epoch, "score": score},
+                checkpoint=None if folder is None else ray.train.Checkpoint.from_directory(folder),
+                checkpoint_dir_name=name,
+            )
 
 
 class _Trainer(TorchTrainer):
@@ -110,6 +113,7 @@ def train_on_ray(task: Task, optimization: OptimizationConfig, folder: Folder) -
         train_loop_config={
             "task": ray.put(task),
             "optimization": optimization,
+            "folder": folder,
             "log_level": logging.getLogger("xner").getEffectiveLevel(),
         },
         scaling_config=ScalingConfig(
@@ -162,7 +166,7 @@ def _work(settings: dict[str, Any]) -> State | XnerError:
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("xner").setLevel(settings["log_level"])
     torch.set_num_threads(max(1, int(optimization.cpus_per_worker)))
-    place = RayWorker()
+    place = RayWorker(settings["folder"])
     precision = pick_precision(optimization.precision, place.device)
     try:
         return train(ray.get(settings["task"]), optimization, place, precision=precision)

@@ -27,12 +27,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xner.config import OptimizationConfig
-from xner.errors import XnerError
+from xner.errors import TransientError, XnerError
 from xner.models.batching import split_by_budget
 
 logger = logging.getLogger(__name__)
@@ -228,6 +229,7 @@ def train(
     """Train from the last checkpoint, or from the start, to the end; every worker calls this.
 
     Raises:
+        TransientError: a checkpoint could not be written; the last one is still whole.
         DivergedError: a loss or a gradient was not finite; names the step and its examples. All
             workers raise at the same step, and no checkpoint is later than the step before.
     """
@@ -337,9 +339,17 @@ class _Stepper:
             return
         with tempfile.TemporaryDirectory(prefix="xner-checkpoint-") as name:
             folder = Path(name)
-            save_model(self.model, folder / _WEIGHTS)
-            torch.save(self.optimizer.state_dict(), folder / _OPTIMIZER)
-            (folder / _STATE).write_text(json.dumps(asdict(state)))
+            try:
+                save_model(self.model, folder / _WEIGHTS)
+                with (folder / _OPTIMIZER).open("wb") as file:
+                    torch.save(self.optimizer.state_dict(), file)
+                (folder / _STATE).write_text(json.dumps(asdict(state)))
+            except (OSError, SafetensorError) as error:
+                raise TransientError(
+                    f"{tempfile.gettempdir()}: a checkpoint cannot be written there: {error}; the "
+                    "last one stays, so free some space, or let TMPDIR name another folder, and "
+                    "run again"
+                ) from error
             self.place.commit(folder, state)
 
     def _backward(self, epoch: Epoch, rows: np.ndarray) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from xner.config import OptimizationConfig
 from xner.models.encoder import pick_device, pick_precision
-from xner.shards.storage import Folder
+from xner.shards.storage import Folder, explained
 from xner.training.loop import Progress, State, Task, train
 
 CHECKPOINT = "epoch-"
@@ -32,6 +32,21 @@ def checkpoint_name(epoch: int, epoch_step: int = 0) -> str:
 def is_local(folder: Folder) -> bool:
     """Whether the folder lies on a file system of this machine."""
     return Path(folder.location).is_absolute()
+
+
+@contextmanager
+def whole_or_absent(checkpoint: Folder) -> Iterator[None]:
+    """While a checkpoint is written: where that fails, what there is of it goes.
+
+    Raises ConfigError for a place that cannot be written, TransientError for one that is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        filesystem, path = checkpoint.filesystem, checkpoint.path("").rstrip("/")
+        if filesystem.exists(path):
+            filesystem.rm(path, recursive=True)
+        raise explained(error, str(checkpoint)) from error
 
 
 @contextmanager
@@ -75,10 +90,11 @@ class InProcess:
         assert folder is not None
         filesystem = self.folder.filesystem
         last = checkpoint_name(state.epoch, state.epoch_step)
-        target = self.folder.path(last)
-        filesystem.makedirs(target, exist_ok=True)
-        for file in folder.iterdir():
-            filesystem.put_file(str(file), f"{target}/{file.name}")
+        target = self.folder / last
+        with whole_or_absent(target):
+            filesystem.makedirs(target.path("").rstrip("/"), exist_ok=True)
+            for file in folder.iterdir():
+                filesystem.put_file(str(file), target.path(file.name))
         # Until this file says so, the new checkpoint is not there.
         self.folder.publish_json(_PROGRESS, {"last": last})
         there = {name.split("/")[0] for name in self.folder.names() if name.startswith(CHECKPOINT)}
