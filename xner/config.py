@@ -320,6 +320,13 @@ class OptimizationConfig(Record):
     )
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
+    ema_decay: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Evaluate, choose and publish the exponential moving average of the weights "
+        "with this decay a step, e.g. 0.999; by default the weights themselves.",
+    )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
     num_workers: int = Field(

@@ -12,11 +12,8 @@ from xner.training.loop import (
     DivergedError,
     Progress,
     cut_batches,
-    learning_rate_share,
     load_weights,
-    make_optimizer,
     read_state,
-    scale_and_clip,
     train,
 )
 
@@ -54,31 +51,6 @@ def test_loop_cuts_the_same_batches_for_the_same_seed_only() -> None:
 
 def test_loop_cuts_no_batches_of_no_rows() -> None:
     assert cut_batches(np.array([], dtype=int), 10, (0,)) == []
-
-
-def test_loop_learning_rate_rises_then_falls_to_nearly_nothing() -> None:
-    shares = [learning_rate_share(step, 100, 0.1) for step in range(100)]
-    assert shares[0] == pytest.approx(0.1)
-    assert shares[9] == 1.0 and max(shares) == 1.0
-    assert shares[-1] == pytest.approx(1 / 90)
-    assert learning_rate_share(103, 100, 0.1) == 0.0
-
-
-def test_loop_decays_matrices_only(linear_task: Any) -> None:
-    optimizer = make_optimizer(linear_task().make_model(), OptimizationConfig(weight_decay=0.3))
-    for group in optimizer.param_groups:
-        assert all((p.ndim > 1) == (group["weight_decay"] == 0.3) for p in group["params"])
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
-
-
-def test_loop_scales_before_it_clips() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(2))
-    parameter.grad = torch.tensor([30.0, 40.0])
-    scale_and_clip([parameter], torch.tensor(0.01), max_norm=1.0)
-    assert parameter.grad.tolist() == pytest.approx([0.3, 0.4])
-    parameter.grad = torch.tensor([30.0, 40.0])
-    scale_and_clip([parameter], torch.tensor(0.1), max_norm=1.0)
-    assert parameter.grad.tolist() == pytest.approx([0.6, 0.8], rel=1e-4)
 
 
 def test_loop_learns(linear_task: Any, desk: Any, tmp_path: Any) -> None:
@@ -143,18 +115,20 @@ def test_loop_stops_all_workers_at_once(linear_task: Any, desk: Any, tmp_path: A
     assert [state.epoch for state in states] == [6, 6]
 
 
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
 @pytest.mark.parametrize(
     "dies_after",
     ["epoch-0001", "epoch-0002", "epoch-0000-step-00000008", "epoch-0002-step-00000002"],
 )
 def test_loop_resumes_to_the_same_weights(
-    linear_task: Any, desk: Any, tmp_path: Any, dies_after: str
+    linear_task: Any, desk: Any, tmp_path: Any, dies_after: str, ema_decay: float | None
 ) -> None:
     """At an epoch's end and within one, dropout and all; the other run made no such checkpoints."""
     task = linear_task(dropout=0.3)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    expected = train(task, FAST, desk(undisturbed))
-    often = FAST.model_copy(update={"checkpoint_steps": 8})
+    settings = FAST.model_copy(update={"ema_decay": ema_decay})
+    expected = train(task, settings, desk(undisturbed))
+    often = settings.model_copy(update={"checkpoint_steps": 8})
     with pytest.raises(KeyboardInterrupt):
         train(task, often, desk(killed, dies_after=dies_after))
     state = train(task, often, desk(killed))
@@ -164,6 +138,30 @@ def test_loop_resumes_to_the_same_weights(
     there = weights_of(task, killed / "epoch-0003")
     for name, weight in weights_of(task, undisturbed / "epoch-0003").items():
         assert torch.equal(weight, there[name]), name
+
+
+def test_loop_averages_weights_over_the_steps(linear_task: Any, desk: Any, tmp_path: Any) -> None:
+    seen: list[Any] = []
+
+    class Watched(linear_task):
+        def evaluate(self, model: Any) -> dict[str, float]:
+            seen.append({name: weight.clone() for name, weight in model.state_dict().items()})
+            return super().evaluate(model)
+
+    plain, averaging = tmp_path / "plain", tmp_path / "averaging"
+    train(linear_task(), FAST.model_copy(update={"checkpoint_steps": 1}), desk(plain))
+    train(Watched(), FAST.model_copy(update={"ema_decay": 0.7}), desk(averaging))
+    torch.manual_seed(FAST.seed)
+    expected = linear_task().make_model().state_dict()
+    for step, folder in enumerate(sorted(plain.iterdir())):
+        decay = min(0.7, (1 + step) / (10 + step))
+        for name, weight in weights_of(linear_task(), folder).items():
+            expected[name] = decay * expected[name] + (1 - decay) * weight
+    published = weights_of(linear_task(), averaging / "epoch-0003")
+    for name, weight in expected.items():
+        assert torch.allclose(published[name], weight, atol=1e-6), name
+        assert torch.equal(seen[-1][name], published[name])
+        assert not torch.equal(weights_of(linear_task(), folder)[name], published[name])
 
 
 def test_loop_makes_checkpoints_every_so_many_steps(

@@ -35,6 +35,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from xner.config import OptimizationConfig
 from xner.errors import TransientError, XnerError
 from xner.models.batching import split_by_budget
+from xner.training.optimizer import (
+    AveragedWeights,
+    learning_rate_share,
+    make_optimizer,
+    scale_and_clip,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +57,8 @@ _MAY_HELP = (
     "a lower optimization.learning_rate, a longer optimization.warmup_share or fp32 may help"
 )
 
-_WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.pt", "state.json"
+_WEIGHTS, _AVERAGES = "weights.safetensors", "averages.safetensors"
+_OPTIMIZER, _STATE = "optimizer.pt", "state.json"
 
 
 class DivergedError(XnerError):
@@ -181,43 +188,6 @@ def cut_batches(lengths: np.ndarray, budget: int, seed: tuple[int, ...]) -> list
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
-def learning_rate_share(step: int, num_steps: int, warmup_share: float) -> float:
-    """Share of the full learning rate at a step, counted from 0: linear up, linear down to 0."""
-    warmup = math.ceil(warmup_share * num_steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    return max(0.0, (num_steps - step) / max(1, num_steps - warmup))
-
-
-def make_optimizer(model: nn.Module, optimization: OptimizationConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) that decays matrices, not biases and norms."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim > 1],
-            "weight_decay": optimization.weight_decay,
-        },
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim <= 1],
-            "weight_decay": 0.0,
-        },
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=optimization.learning_rate, fused=True
-    )
-
-
-def scale_and_clip(parameters: list[nn.Parameter], scale: Tensor, max_norm: float) -> Tensor:
-    """Multiply the gradients by ``scale`` and then shorten them to ``max_norm``, in one pass.
-
-    The norm between the two, a scalar.
-    """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients) * scale
-    torch._foreach_mul_(gradients, scale * torch.clamp(max_norm / (norm + 1e-6), max=1.0))
-    return norm
-
-
 def train(
     task: Task,
     optimization: OptimizationConfig,
@@ -236,13 +206,19 @@ def train(
     torch.manual_seed(optimization.seed)
     model = task.make_model()
     state = State()
+    averages = None
     with place.last_checkpoint() as folder:
         if folder is not None:
             state = read_state(folder)
-            load_weights(model, folder)
+            load_model(model, folder / _WEIGHTS)
         wrapped = place.prepare(model)
         optimizer = make_optimizer(model, optimization)
+        if optimization.ema_decay is not None:
+            averages = AveragedWeights(model, optimization.ema_decay)
         if folder is not None:
+            if averages is not None:
+                with averages.in_place():
+                    load_weights(model, folder)
             optimizer.load_state_dict(
                 torch.load(folder / _OPTIMIZER, map_location=place.device, weights_only=True)
             )
@@ -253,7 +229,9 @@ def train(
     num_steps = optimization.epochs * len(_batches(first, optimization, 0))
     if optimization.max_steps is not None:
         num_steps = min(num_steps, optimization.max_steps)
-    stepper = _Stepper(task, model, wrapped, optimizer, optimization, place, precision, num_steps)
+    stepper = _Stepper(
+        task, model, wrapped, optimizer, averages, optimization, place, precision, num_steps
+    )
 
     while (
         state.epoch < optimization.epochs
@@ -266,7 +244,7 @@ def train(
         metrics: dict[str, float] = {}
         if place.rank == 0:
             model.eval()
-            with torch.no_grad(), _autocast(place.device, precision):
+            with stepper.averaged(), torch.no_grad(), _autocast(place.device, precision):
                 metrics = task.evaluate(model)
             state.epochs[-1].update(metrics)
             if metrics:
@@ -290,6 +268,7 @@ class _Stepper:
         model: nn.Module,
         wrapped: nn.Module,
         optimizer: torch.optim.Optimizer,
+        averages: AveragedWeights | None,
         optimization: OptimizationConfig,
         place: Place,
         precision: torch.dtype,
@@ -299,6 +278,7 @@ class _Stepper:
         self.model = model
         self.wrapped = wrapped
         self.optimizer = optimizer
+        self.averages = averages
         self.optimization = optimization
         self.place = place
         self.precision = precision
@@ -323,8 +303,14 @@ class _Stepper:
         scale = (self.place.num_workers / totals[1].clamp(min=1e-12)).to(torch.float32)
         norm = scale_and_clip(self.parameters, scale, self.optimization.max_grad_norm)
         self.optimizer.step()
+        if self.averages is not None:
+            self.averages.update(step)
         self.optimizer.zero_grad(set_to_none=True)
         return torch.cat([totals, norm.double().view(1)])
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Where weights are averaged, the model has the averages for the time of the block."""
+        return nullcontext() if self.averages is None else self.averages.in_place()
 
     def commit(self, state: State) -> None:
         """Make a checkpoint of the moment; every worker calls this.
@@ -341,6 +327,9 @@ class _Stepper:
             folder = Path(name)
             try:
                 save_model(self.model, folder / _WEIGHTS)
+                if self.averages is not None:
+                    with self.averages.in_place():
+                        save_model(self.model, folder / _AVERAGES)
                 with (folder / _OPTIMIZER).open("wb") as file:
                     torch.save(self.optimizer.state_dict(), file)
                 (folder / _STATE).write_text(json.dumps(asdict(state)))
@@ -505,8 +494,9 @@ def read_state(folder: Path) -> State:
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
-    """Put a checkpoint's weights into a model of the same shape."""
-    load_model(model, folder / _WEIGHTS)
+    """Put a checkpoint's weights, averaged if there are such, into a model of the same shape."""
+    averages = folder / _AVERAGES
+    load_model(model, averages if averages.exists() else folder / _WEIGHTS)
 
 
 def _batches(epoch: Epoch, optimization: OptimizationConfig, number: int) -> list[np.ndarray]:
