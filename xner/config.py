@@ -296,6 +296,11 @@ class TaggedSourceConfig(Record):
         description="Entity type in the file -> type in the model; `O` drops a type. "
         "Empty: types are taken as they are; otherwise every type must be named.",
     )
+    not_annotated: list[str] = Field(
+        default_factory=list,
+        description="Entity types of the model that this source does not mark: an `O` in it may "
+        "hide one of these.",
+    )
     max_sentences: Count | None = Field(
         None, description="Read no more than these (a fixed sample)."
     )
@@ -375,6 +380,9 @@ class TrainTaggerConfig(Record):
         default_factory=list, description="Selection data; by default a held-out share of `data`."
     )
     max_length: Count = Field(256, description="Longest window in sub-words.")
+    dropout: Share | None = Field(
+        None, description="Dropout in training; by default the encoder's own."
+    )
     loss: LossConfig = LossConfig()
     optimization: OptimizationConfig = OptimizationConfig()
     output: str = Field(description="Model folder to write.")

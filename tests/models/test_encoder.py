@@ -195,3 +195,17 @@ def test_encoder_content_hash(copy: Path) -> None:
     assert changed != before
     (copy / "aligner.json").write_text("{}")
     assert encoder.content_hash(copy) not in (before, changed)
+
+
+def test_dropout_is_the_setting_and_the_saved_config_keeps_its_own(bert_folder: Path) -> None:
+    from xner.models.tagger import new_model
+
+    def differs(dropout: float | None) -> bool:
+        model, _ = new_model(bert_folder, ["X"], dropout)
+        ids = torch.arange(5, 15)[None]
+        model.train()
+        assert model.config.hidden_dropout_prob == 0.1
+        return not torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+
+    assert differs(None) and differs(0.5)
+    assert not differs(0.0)

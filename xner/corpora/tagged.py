@@ -86,6 +86,7 @@ class TaggedSentence:
 
     ``weight`` is the row's in pseudo-labelled text and 1 in text that people labelled. ``sent_id``
     is what a comment ``# sent_id = …`` above the sentence names, as in Universal Dependencies.
+    ``not_annotated`` are the types that an ``O`` may hide, because its source does not mark them.
     """
 
     text: str
@@ -94,19 +95,36 @@ class TaggedSentence:
     lang: str
     weight: float = 1.0
     sent_id: str | None = None
+    not_annotated: tuple[str, ...] = ()
 
 
 def read_tagged(config: TaggedSourceConfig) -> list[TaggedSentence]:
     """The sentences of a source in order, or a sample of ``config.max_sentences`` of them.
 
     A larger sample contains the smaller ones. Raises ConfigError when the source does not exist,
-    a column is out of range, or ``label_map`` misses a type of the source; DataError, with file
-    and line, when its content is not what the format asks for.
+    a column is out of range, ``label_map`` misses a type of the source, or ``not_annotated`` names
+    one that it has; DataError, with file and line, when its content is not what the format asks
+    for.
     """
     sentences = _read_conll(config) if config.format == "conll" else _read_pseudo(config)
     if not sentences:
         raise DataError(f"{config.path}: no sentences")
-    return sentences
+    return _with_not_annotated(sentences, config)
+
+
+def _with_not_annotated(
+    sentences: list[TaggedSentence], config: TaggedSourceConfig
+) -> list[TaggedSentence]:
+    not_annotated = tuple(sorted(set(config.not_annotated)))
+    if not not_annotated:
+        return sentences
+    marked = {split_tag(tag)[1] for tag in {tag for s in sentences for tag in s.tags}}
+    if wrong := sorted(marked.intersection(not_annotated)):
+        raise ConfigError(
+            f"{config.path}: not_annotated names {', '.join(wrong)}, which the source marks "
+            "(label_map applied)"
+        )
+    return [replace(sentence, not_annotated=not_annotated) for sentence in sentences]
 
 
 def _sample(num_all: int, num_wanted: int | None) -> Sequence[int]:

@@ -18,6 +18,7 @@ import huggingface_hub
 import torch
 from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -196,6 +197,18 @@ def load_encoder(folder: Path) -> PreTrainedModel:
             f"{folder}: the weights lack {len(missing)} parameters: {min(missing)}, ..."
         )
     return encoder
+
+
+def with_dropout(model: PreTrainedModel, share: float | None) -> PreTrainedModel:
+    """The model itself, its dropout layers set to `share`; its config, which is saved, is not."""
+    if share is not None:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = share
+            # ModernBERT's attention has a number and no layer.
+            elif hasattr(module, "attention_dropout"):
+                module.attention_dropout = share
+    return model
 
 
 def pick_device(setting: str) -> torch.device:

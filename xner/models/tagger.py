@@ -31,6 +31,7 @@ from xner.models.encoder import (
     resolve,
     save_weights,
     window_length,
+    with_dropout,
 )
 from xner.models.losses import IGNORED
 from xner.models.subwords import Windowed, ranges, split, template, windowed, words_of
@@ -55,12 +56,13 @@ class Encoded(Windowed):
 
 
 def new_model(
-    encoder: str | Path, labels: Sequence[str]
+    encoder: str | Path, labels: Sequence[str], dropout: float | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """A token classification model in fp32 on the CPU, for entity types `labels` (O, B-X, I-X ...).
 
     `encoder` is a folder or hub name. A tagger with the same entity types keeps its head and the
     order of its labels; otherwise the head is new, initialised from torch's global random state.
+    `dropout` is that of all its layers in training, by default what the encoder's config says.
     """
     folder = resolve(encoder)
     tokenizer = load_tokenizer(folder)
@@ -68,7 +70,7 @@ def new_model(
     config = load_config(folder)
     if set(config.id2label.values()) == set(tags):
         model, _ = load_weights(AutoModelForTokenClassification, folder)
-        return model, tokenizer
+        return with_dropout(model, dropout), tokenizer
     old, missing = load_weights(AutoModelForTokenClassification, folder)
     inside = old.base_model_prefix + "."
     lacking = sorted(name for name in missing if name.startswith(inside))
@@ -80,7 +82,7 @@ def new_model(
     config.label2id = {tag: number for number, tag in enumerate(tags)}
     model = AutoModelForTokenClassification.from_config(config, dtype=torch.float32)
     model.base_model.load_state_dict(old.base_model.state_dict())
-    return model, tokenizer
+    return with_dropout(model, dropout), tokenizer
 
 
 def encode(
