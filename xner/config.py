@@ -320,6 +320,13 @@ class OptimizationConfig(Record):
         "the device; by default the whole share.",
     )
     learning_rate: float = Field(5e-5, gt=0)
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="A layer's learning rate is that of the layer above times this, from the head, "
+        "which has the full rate, down to the embeddings; 1 is one rate for all.",
+    )
     warmup_share: Share = Field(
         0.06, description="Share of the steps until the full learning rate."
     )

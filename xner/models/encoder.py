@@ -211,6 +211,18 @@ def with_dropout(model: PreTrainedModel, share: float | None) -> PreTrainedModel
     return model
 
 
+def encoders_in(network: nn.Module) -> dict[str, PreTrainedModel]:
+    """The Hugging Face models of a network by the prefix of their parameters' names.
+
+    A model that is part of another one is not named: a tagger is one model, with its encoder in it.
+    """
+    found: dict[str, PreTrainedModel] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, PreTrainedModel) and not name.startswith(tuple(found)):
+            found[f"{name}." if name else ""] = module
+    return found
+
+
 def pick_device(setting: str) -> torch.device:
     """`auto`: cuda if there, else cpu. Raises ConfigError for a cuda that is not there."""
     if setting == "cuda" and not torch.cuda.is_available():

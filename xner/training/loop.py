@@ -297,7 +297,7 @@ class _Stepper:
         seeds = np.random.SeedSequence([self.optimization.seed, step, self.place.rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(step)
+            group["lr"] = self.learning_rate(step) * group["lr_share"]
         totals = self.place.total(self._backward(epoch, rows))
         # The workers' gradients of sums were averaged: times workers over targets is the mean.
         scale = (self.place.num_workers / totals[1].clamp(min=1e-12)).to(torch.float32)

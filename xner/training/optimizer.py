@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from xner.config import OptimizationConfig
+from xner.errors import ConfigError
+from xner.models.encoder import encoders_in
 
 
 def learning_rate_share(step: int, num_steps: int, warmup_share: float) -> float:
@@ -20,21 +23,62 @@ def learning_rate_share(step: int, num_steps: int, warmup_share: float) -> float
     return max(0.0, (num_steps - step) / max(1, num_steps - warmup))
 
 
+def layers_above(network: nn.Module) -> dict[str, int]:
+    """How many layers lie above each parameter, by its name.
+
+    In each of the network's encoders the layers are the longest list of modules. Above the last of
+    them is the head, which counts as one; above what comes before the first are all layers. What
+    comes after them, and what is in no encoder, is the head.
+
+    Raises ConfigError for a network without such layers.
+    """
+    above = dict.fromkeys((name for name, _ in network.named_parameters()), 0)
+    num_layers = 0
+    for prefix, encoder in encoders_in(network).items():
+        lists = {
+            f"{name}.": len(module)
+            for name, module in encoder.named_modules()
+            if isinstance(module, nn.ModuleList)
+        }
+        if not lists:
+            continue
+        layers = max(lists, key=lambda name: lists[name])
+        num_layers = lists[layers]
+        height = num_layers + 1
+        for name, _ in encoder.named_parameters():
+            if name.startswith(layers):
+                above[prefix + name] = num_layers - int(name.removeprefix(layers).split(".")[0])
+                height = 0
+            else:
+                above[prefix + name] = height
+    if not num_layers:
+        raise ConfigError("optimization.layer_decay: the model has no layers; leave it at 1")
+    return above
+
+
 def make_optimizer(model: nn.Module, optimization: OptimizationConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) that decays matrices, not biases and norms."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim > 1],
-            "weight_decay": optimization.weight_decay,
-        },
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim <= 1],
-            "weight_decay": 0.0,
-        },
-    ]
+    """AdamW (Loshchilov and Hutter 2019) that decays matrices, not biases and norms.
+
+    A group's `lr_share` is what its learning rate is to the full one: ``layer_decay`` to the power
+    of the layers above it (Howard and Ruder 2018; Clark et al. 2020).
+    """
+    layer_decay = optimization.layer_decay
+    above = layers_above(model) if layer_decay != 1.0 else {}
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[above.get(name, 0), parameter.ndim > 1].append(parameter)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=optimization.learning_rate, fused=True
+        [
+            {
+                "params": parameters,
+                "weight_decay": optimization.weight_decay if is_matrix else 0.0,
+                "lr_share": layer_decay**num_above,
+            }
+            for (num_above, is_matrix), parameters in groups.items()
+        ],
+        lr=optimization.learning_rate,
+        fused=True,
     )
 
 
