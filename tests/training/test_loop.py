@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from xner.config import OptimizationConfig
+from xner.errors import ConfigError
 from xner.training.loop import (
     DivergedError,
     Progress,
@@ -188,6 +190,53 @@ def test_loop_forward_budget_changes_no_gradient(
     assert [loss for _, loss in parts.curve] == pytest.approx(
         [loss for _, loss in whole.curve], rel=1e-4, abs=1e-6
     )
+
+
+def cramped(task: Any, cells: int) -> Any:
+    """A task with memory for so many sub-words a forward; what does not fit fails half way."""
+
+    class Cramped(task):
+        def loss(self, model: Any, batch: Any) -> Any:
+            loss, count = super().loss(model, batch)
+            if model.training and len(batch["lengths"]) * batch["lengths"].max() > cells:
+                model[2].bias.grad = torch.ones(1)
+                raise torch.OutOfMemoryError("a test's memory is full")
+            return loss, count
+
+    return Cramped
+
+
+def test_loop_halves_the_forward_where_memory_runs_out(
+    linear_task: Any, desk: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = train(linear_task(), FAST, desk(tmp_path / "whole"))
+    halved = train(cramped(linear_task, 20)(), FAST, desk(tmp_path / "halved"))
+    assert [loss for _, loss in halved.curve] == pytest.approx(
+        [loss for _, loss in whole.curve], rel=1e-4, abs=1e-6
+    )
+    told = [record.message for record in caplog.records if "out of memory" in record.message]
+    assert re.fullmatch(
+        r"out of memory at step 1, in a forward of \d+ sub-words: forward_tokens is now \d+",
+        told[0],
+    )
+    assert len(told) < 4
+
+
+def test_loop_names_the_setting_where_one_example_is_too_large(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    with pytest.raises(ConfigError, match="a single example: lower max_length"):
+        train(cramped(linear_task, 5)(), FAST, desk(tmp_path))
+
+
+def test_loop_names_the_setting_where_one_of_several_workers_has_no_memory(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    class FirstOfTwo(desk):
+        num_workers = 2
+
+    with pytest.raises(ConfigError, match=r"set optimization\.forward_tokens to \d+, or less"):
+        train(cramped(linear_task, 20)(), FAST, FirstOfTwo(tmp_path))
 
 
 def test_loop_names_step_and_examples_of_a_loss_that_is_no_number(

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xner.config import OptimizationConfig
-from xner.errors import TransientError, XnerError
+from xner.errors import ConfigError, TransientError, XnerError
 from xner.models.batching import split_by_budget
 from xner.training.optimizer import (
     AveragedWeights,
@@ -199,6 +199,7 @@ def train(
     """Train from the last checkpoint, or from the start, to the end; every worker calls this.
 
     Raises:
+        ConfigError: memory does not hold one example, or not a worker's ``forward_tokens``.
         TransientError: a checkpoint could not be written; the last one is still whole.
         DivergedError: a loss or a gradient was not finite; names the step and its examples. All
             workers raise at the same step, and no checkpoint is later than the step before.
@@ -283,6 +284,7 @@ class _Stepper:
         self.place = place
         self.precision = precision
         self.num_steps = num_steps
+        self.forward_tokens = optimization.forward_tokens
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
     def learning_rate(self, step: int) -> float:
@@ -294,11 +296,9 @@ class _Stepper:
 
         Its sum of losses, number of targets, and norm of the gradient.
         """
-        seeds = np.random.SeedSequence([self.optimization.seed, step, self.place.rank])
-        torch.manual_seed(int(seeds.generate_state(1)[0]))
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step) * group["lr_share"]
-        totals = self.place.total(self._backward(epoch, rows))
+        totals = self.place.total(self._gradients(epoch, rows, step))
         # The workers' gradients of sums were averaged: times workers over targets is the mean.
         scale = (self.place.num_workers / totals[1].clamp(min=1e-12)).to(torch.float32)
         norm = scale_and_clip(self.parameters, scale, self.optimization.max_grad_norm)
@@ -341,14 +341,42 @@ class _Stepper:
                 ) from error
             self.place.commit(folder, state)
 
-    def _backward(self, epoch: Epoch, rows: np.ndarray) -> Tensor:
+    def _gradients(self, epoch: Epoch, rows: np.ndarray, step: int) -> Tensor:
+        """This worker's share of the step; where memory runs out, again in smaller forwards."""
         place = self.place
         mine = rows[place.rank :: place.num_workers]
         # A worker without rows still has to meet the others: it repeats one row at weight zero.
         weight = 1.0 if len(mine) else 0.0
         mine = mine if len(mine) else rows[:1]
-        budget = self.optimization.forward_tokens
-        parts = [mine] if budget is None else list(split_by_budget(mine, epoch.lengths, budget))
+        while True:
+            budget = self.forward_tokens
+            parts = [mine] if budget is None else list(split_by_budget(mine, epoch.lengths, budget))
+            seeds = np.random.SeedSequence([self.optimization.seed, step, place.rank])
+            torch.manual_seed(int(seeds.generate_state(1)[0]))
+            try:
+                return self._backward(epoch, parts, weight)
+            except torch.OutOfMemoryError as error:
+                cells = max(len(part) * int(epoch.lengths[part].max()) for part in parts)
+                found = f"out of memory at step {step + 1}, in a forward of {cells} sub-words"
+                if len(parts) == len(mine):
+                    raise ConfigError(
+                        f"{found}, a single example: lower max_length, or set "
+                        "optimization.gradient_checkpointing"
+                    ) from error
+                if place.num_workers > 1:
+                    # The others may wait for this worker's gradients already: no step is repeated.
+                    raise ConfigError(
+                        f"{found}: set optimization.forward_tokens to {cells // 2}, or less"
+                    ) from error
+            # Outside of the handler: its traceback would keep the failed batch's tensors alive.
+            self.forward_tokens = cells // 2
+            logger.warning("%s: forward_tokens is now %d", found, self.forward_tokens)
+            self.optimizer.zero_grad(set_to_none=True)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _backward(self, epoch: Epoch, parts: list[np.ndarray], weight: float) -> Tensor:
+        place = self.place
         totals = torch.zeros(2, dtype=torch.float64, device=place.device)
         for index, part in enumerate(parts):
             batch = {
