@@ -340,6 +340,16 @@ class OptimizationConfig(Record):
         "with this decay a step, e.g. 0.999; by default the weights themselves.",
     )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Compute the states within layers twice instead of keeping them: less memory, "
+        "about a third more time.",
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the model's training steps with torch.compile; worth its minutes at "
+        "the start for long runs. Needs a C compiler.",
+    )
     seed: int = 0
     num_workers: int = Field(
         1, ge=0, description="Ray Train workers; 0 trains in this process, without Ray."

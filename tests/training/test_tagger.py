@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import pipeline
+from transformers.models.bert.modeling_bert import BertIntermediate
 
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig
 from xner.errors import ConfigError
@@ -175,3 +178,41 @@ def test_tagger_that_diverges_names_the_sentences_of_the_step(tagger_recipe: Any
     sentences = str(caught.value).splitlines()[1:]
     assert sentences
     assert all(re.match(r"\d+: .*(Herr|nach)", sentence) for sentence in sentences)
+
+
+def test_tagger_gradient_checkpointing_computes_layers_twice_to_the_same_end(
+    tagger_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    forward = BertIntermediate.forward
+
+    def counting(self: Any, *arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return forward(self, *arguments, **named)
+
+    monkeypatch.setattr(BertIntermediate, "forward", counting)
+    curves, counts = [], []
+    for setting in (False, True):
+        calls = 0
+        few = {"max_steps": 10, "gradient_checkpointing": setting}
+        recipe = tagger_recipe(optimization=few, output=str(tmp_path / str(setting)))
+        curves.append([loss for _, loss in train_tagger(recipe)["curve"]])
+        counts.append(calls)
+    assert curves[0] == pytest.approx(curves[1], rel=1e-5)
+    assert counts[1] == counts[0] + 3 * 10
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("cc"), reason="torch.compile needs a C compiler")
+def test_tagger_compiled_takes_the_same_steps(tagger_recipe: Any, tmp_path: Path) -> None:
+    few = {"max_steps": 4}
+    plain = train_tagger(tagger_recipe(optimization=few, output=str(tmp_path / "plain")))
+    few["compile"] = True
+    compiled = train_tagger(tagger_recipe(optimization=few, output=str(tmp_path / "compiled")))
+    assert [loss for _, loss in compiled["curve"]] == pytest.approx(
+        [loss for _, loss in plain["curve"]], rel=1e-4
+    )
+    assert load_file(tmp_path / "plain" / "model.safetensors").keys() == (
+        load_file(tmp_path / "compiled" / "model.safetensors").keys()
+    )

@@ -35,6 +35,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from xner.config import OptimizationConfig
 from xner.errors import ConfigError, TransientError, XnerError
 from xner.models.batching import split_by_budget
+from xner.models.encoder import encoders_in
 from xner.training.optimizer import (
     AveragedWeights,
     learning_rate_share,
@@ -212,7 +213,12 @@ def train(
         if folder is not None:
             state = read_state(folder)
             load_model(model, folder / _WEIGHTS)
+        if optimization.gradient_checkpointing:
+            _checkpoint_gradients(model)
         wrapped = place.prepare(model)
+        if optimization.compile:
+            # The model itself stays as it is: for evaluation, and for the names of its weights.
+            wrapped = torch.compile(wrapped, dynamic=True)
         optimizer = make_optimizer(model, optimization)
         if optimization.ema_decay is not None:
             averages = AveragedWeights(model, optimization.ema_decay)
@@ -503,6 +509,17 @@ def _train_epoch(
             {"epoch": before.epoch + 1, "step": after.step, "loss": losses.mean},
         ],
     )
+
+
+def _checkpoint_gradients(model: nn.Module) -> None:
+    """Let the layers of the model's encoders forget their states, and compute them once more."""
+    for encoder in encoders_in(model).values():
+        if not encoder.supports_gradient_checkpointing:
+            raise ConfigError(
+                f"optimization.gradient_checkpointing: {type(encoder).__name__} cannot do it"
+            )
+        # Not every transformers 5 has it under its new name, activation_checkpointing_enable.
+        encoder.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def _has_stalled(state: State, patience: int | None, place: Place) -> bool:

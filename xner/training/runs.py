@@ -53,6 +53,8 @@ _ELSEWHERE = {
         "gpus_per_worker",
         "forward_tokens",
         "checkpoint_steps",
+        "gradient_checkpointing",
+        "compile",
     },
 }
 
