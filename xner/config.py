@@ -354,6 +354,16 @@ class OptimizationConfig(Record):
     num_workers: int = Field(
         1, ge=0, description="Ray Train workers; 0 trains in this process, without Ray."
     )
+    min_workers: Count | None = Field(
+        None,
+        description="Begin with these workers where there is no room for `num_workers`, and grow "
+        "to them; a step's batch is the same for any number. By default wait for all.",
+    )
+    sharding: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="`ddp`: every worker holds the whole model; `fsdp`: each holds a part of its "
+        "weights and of the optimizer, for encoders that are too large for one.",
+    )
     cpus_per_worker: float = Field(1.0, gt=0)
     gpus_per_worker: float = Field(0.0, ge=0)
     dev_share: Share = Field(0.05, description="Share of the examples held out for selection.")
@@ -370,6 +380,14 @@ class OptimizationConfig(Record):
         description="Steps between checkpoints, besides those at epoch ends; by default these are "
         "the only ones.",
     )
+
+    @model_validator(mode="after")
+    def _workers_are_ordered(self) -> OptimizationConfig:
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise ValueError(
+                f"min_workers ({self.min_workers}) is above num_workers ({self.num_workers})"
+            )
+        return self
 
 
 class LossConfig(Record):

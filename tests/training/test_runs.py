@@ -150,7 +150,7 @@ def test_runs_name_the_folder_where_a_checkpoint_has_no_room_to_be_made(
             "optimizer": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
         }[file]
 
-    function = {"weights": "xner.training.loop.save_model", "optimizer": "torch.save"}[file]
+    function = {"weights": "xner.training.loop.save_file", "optimizer": "torch.save"}[file]
     monkeypatch.setattr(function, full)
     with pytest.raises(TransientError, match=f"{tempfile.gettempdir()}: .*No space left"):
         run(linear_task(), tmp_path / "model")

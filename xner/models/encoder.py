@@ -223,6 +223,19 @@ def encoders_in(network: nn.Module) -> dict[str, PreTrainedModel]:
     return found
 
 
+def layers_of(encoder: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    """The layers, the longest list of modules, and the prefix of their parameters' names.
+
+    An encoder without such a list has none, under an empty prefix.
+    """
+    lists = {
+        f"{name}.": module
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.ModuleList)
+    }
+    return max(lists.items(), key=lambda item: len(item[1]), default=("", nn.ModuleList()))
+
+
 def pick_device(setting: str) -> torch.device:
     """`auto`: cuda if there, else cpu. Raises ConfigError for a cuda that is not there."""
     if setting == "cuda" and not torch.cuda.is_available():

@@ -22,14 +22,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, load_model, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xner.config import OptimizationConfig
@@ -41,6 +50,7 @@ from xner.training.optimizer import (
     learning_rate_share,
     make_optimizer,
     scale_and_clip,
+    whole,
 )
 
 logger = logging.getLogger(__name__)
@@ -60,6 +70,8 @@ _MAY_HELP = (
 
 _WEIGHTS, _AVERAGES = "weights.safetensors", "averages.safetensors"
 _OPTIMIZER, _STATE = "optimizer.pt", "state.json"
+# Checkpoints hold whole tensors, from the first worker; every worker takes its part of them.
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
 
 
 class DivergedError(XnerError):
@@ -111,7 +123,7 @@ class Place(Protocol):
     device: torch.device
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """The model on its device, wrapped so that gradients are averaged over workers."""
+        """The model on its device, wrapped, or sharded, so that workers average gradients."""
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over workers."""
@@ -225,10 +237,9 @@ def train(
         if folder is not None:
             if averages is not None:
                 with averages.in_place():
-                    load_weights(model, folder)
-            optimizer.load_state_dict(
-                torch.load(folder / _OPTIMIZER, map_location=place.device, weights_only=True)
-            )
+                    set_model_state_dict(model, load_file(folder / _AVERAGES), options=_WHOLE)
+            found = torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True)
+            set_optimizer_state_dict(model, optimizer, found, options=_WHOLE)
             logger.info("going on after step %d, in epoch %d", state.step, state.epoch + 1)
 
     # Later epochs may be a few steps longer or shorter; the schedule follows the first.
@@ -249,7 +260,8 @@ def train(
         state = _train_epoch(stepper, epoch, state, report)
         started = time.monotonic()
         metrics: dict[str, float] = {}
-        if place.rank == 0:
+        # A sharded model computes on all workers or on none.
+        if place.rank == 0 or stepper.is_sharded:
             model.eval()
             with stepper.averaged(), torch.no_grad(), _autocast(place.device, precision):
                 metrics = task.evaluate(model)
@@ -292,6 +304,7 @@ class _Stepper:
         self.num_steps = num_steps
         self.forward_tokens = optimization.forward_tokens
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.is_sharded = any(isinstance(p, DTensor) for p in self.parameters)
 
     def learning_rate(self, step: int) -> float:
         share = learning_rate_share(step, self.num_steps, self.optimization.warmup_share)
@@ -323,21 +336,22 @@ class _Stepper:
 
         Raises DivergedError, on all workers, for weights that are not finite.
         """
-        finite = torch.stack([parameter.isfinite().all() for parameter in self.parameters])
+        finite = torch.stack([whole(weights.isfinite().all()) for weights in self.parameters])
         if self.place.total((~finite).sum()) > 0:
             raise DivergedError(f"weights are not finite after step {state.step}; {_MAY_HELP}")
+        contents = self._contents() if self.place.rank == 0 or self.is_sharded else {}
         if self.place.rank != 0:
             self.place.commit(None, state)
             return
         with tempfile.TemporaryDirectory(prefix="xner-checkpoint-") as name:
             folder = Path(name)
             try:
-                save_model(self.model, folder / _WEIGHTS)
-                if self.averages is not None:
-                    with self.averages.in_place():
-                        save_model(self.model, folder / _AVERAGES)
-                with (folder / _OPTIMIZER).open("wb") as file:
-                    torch.save(self.optimizer.state_dict(), file)
+                for file_name, tensors in contents.items():
+                    if file_name == _OPTIMIZER:
+                        with (folder / file_name).open("wb") as file:
+                            torch.save(tensors, file)
+                    else:
+                        save_file(tensors, folder / file_name)
                 (folder / _STATE).write_text(json.dumps(asdict(state)))
             except (OSError, SafetensorError) as error:
                 raise TransientError(
@@ -347,24 +361,37 @@ class _Stepper:
                 ) from error
             self.place.commit(folder, state)
 
+    def _contents(self) -> dict[str, dict[str, Any]]:
+        """A checkpoint's tensors by file and name: the same however they lie on the workers."""
+        contents = {_WEIGHTS: self._weights()}
+        if self.averages is not None:
+            with self.averages.in_place():
+                contents[_AVERAGES] = self._weights()
+        contents[_OPTIMIZER] = get_optimizer_state_dict(self.model, self.optimizer, options=_WHOLE)
+        return contents
+
+    def _weights(self) -> dict[str, Tensor]:
+        """What the model's state has, tied weights once."""
+        once = {
+            name for name, _ in chain(self.model.named_parameters(), self.model.named_buffers())
+        }
+        weights = get_model_state_dict(self.model, options=_WHOLE)
+        # A copy: the averages take the place of weights that lie in the CPU's memory.
+        return {name: weights[name].clone() for name in weights if name in once}
+
     def _gradients(self, epoch: Epoch, rows: np.ndarray, step: int) -> Tensor:
         """This worker's share of the step; where memory runs out, again in smaller forwards."""
         place = self.place
-        mine = rows[place.rank :: place.num_workers]
-        # A worker without rows still has to meet the others: it repeats one row at weight zero.
-        weight = 1.0 if len(mine) else 0.0
-        mine = mine if len(mine) else rows[:1]
         while True:
-            budget = self.forward_tokens
-            parts = [mine] if budget is None else list(split_by_budget(mine, epoch.lengths, budget))
+            parts = self._parts(epoch, rows)
             seeds = np.random.SeedSequence([self.optimization.seed, step, place.rank])
             torch.manual_seed(int(seeds.generate_state(1)[0]))
             try:
-                return self._backward(epoch, parts, weight)
+                return self._backward(epoch, parts)
             except torch.OutOfMemoryError as error:
-                cells = max(len(part) * int(epoch.lengths[part].max()) for part in parts)
+                cells = max(len(part) * int(epoch.lengths[part].max()) for part, _ in parts)
                 found = f"out of memory at step {step + 1}, in a forward of {cells} sub-words"
-                if len(parts) == len(mine):
+                if all(len(part) == 1 for part, _ in parts):
                     raise ConfigError(
                         f"{found}, a single example: lower max_length, or set "
                         "optimization.gradient_checkpointing"
@@ -381,17 +408,36 @@ class _Stepper:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _backward(self, epoch: Epoch, parts: list[np.ndarray], weight: float) -> Tensor:
+    def _parts(self, epoch: Epoch, rows: np.ndarray) -> list[tuple[np.ndarray, float]]:
+        """The rows of each of this worker's forwards, and the weight of their losses."""
+        place, budget = self.place, self.forward_tokens
+
+        def cut(rank: int) -> list[np.ndarray]:
+            share = rows[rank :: place.num_workers]
+            if budget is None:
+                return [share] if len(share) else []
+            return list(split_by_budget(share, epoch.lengths, budget))
+
+        # Workers meet in the last forward of a step, and in each one where the model is sharded.
+        # One that has nothing left to do repeats a row at weight zero.
+        num_forwards = 1
+        if self.is_sharded:
+            num_forwards = max(len(cut(rank)) for rank in range(place.num_workers))
+        parts = [(part, 1.0) for part in cut(place.rank)]
+        return parts + [(rows[:1], 0.0)] * (num_forwards - len(parts))
+
+    def _backward(self, epoch: Epoch, parts: list[tuple[np.ndarray, float]]) -> Tensor:
         place = self.place
         totals = torch.zeros(2, dtype=torch.float64, device=place.device)
-        for index, part in enumerate(parts):
+        for index, (part, weight) in enumerate(parts):
             batch = {
                 name: tensor.to(place.device, non_blocking=True)
                 for name, tensor in epoch.collate(part).items()
             }
-            alone = place.num_workers == 1
+            # A sharded model has no room for whole gradients: it shares them out at once.
+            may_wait = place.num_workers > 1 and not self.is_sharded
             last = index + 1 == len(parts)
-            with nullcontext() if alone or last else self.wrapped.no_sync():
+            with self.wrapped.no_sync() if may_wait and not last else nullcontext():
                 with _autocast(place.device, self.precision):
                     loss, count = self.task.loss(self.wrapped, batch)
                 (loss * weight).backward()

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from xner.config import OptimizationConfig
 from xner.errors import ConfigError
-from xner.models.encoder import encoders_in
+from xner.models.encoder import encoders_in, layers_of
 
 
 def learning_rate_share(step: int, num_steps: int, warmup_share: float) -> float:
@@ -35,19 +36,14 @@ def layers_above(network: nn.Module) -> dict[str, int]:
     above = dict.fromkeys((name for name, _ in network.named_parameters()), 0)
     num_layers = 0
     for prefix, encoder in encoders_in(network).items():
-        lists = {
-            f"{name}.": len(module)
-            for name, module in encoder.named_modules()
-            if isinstance(module, nn.ModuleList)
-        }
-        if not lists:
+        path, layers = layers_of(encoder)
+        num_layers = len(layers)
+        if not num_layers:
             continue
-        layers = max(lists, key=lambda name: lists[name])
-        num_layers = lists[layers]
         height = num_layers + 1
         for name, _ in encoder.named_parameters():
-            if name.startswith(layers):
-                above[prefix + name] = num_layers - int(name.removeprefix(layers).split(".")[0])
+            if name.startswith(path):
+                above[prefix + name] = num_layers - int(name.removeprefix(path).split(".")[0])
                 height = 0
             else:
                 above[prefix + name] = height
@@ -88,9 +84,14 @@ def scale_and_clip(parameters: list[nn.Parameter], scale: Tensor, max_norm: floa
     The norm between the two, a scalar.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients) * scale
+    norm = whole(torch.nn.utils.get_total_norm(gradients)) * scale
     torch._foreach_mul_(gradients, scale * torch.clamp(max_norm / (norm + 1e-6), max=1.0))
     return norm
+
+
+def whole(value: Tensor) -> Tensor:
+    """The tensor itself, also where workers hold it in parts; then all have to ask for it."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 class AveragedWeights:
@@ -101,10 +102,11 @@ class AveragedWeights:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._weights = [p.data for p in model.parameters() if p.requires_grad]
-        self._averages = [weight.clone() for weight in self._weights]
+        self._weights = [p for p in model.parameters() if p.requires_grad]
+        self._averages = [weight.detach().clone() for weight in self._weights]
         self._decay = decay
 
+    @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights that step ``step`` (from 0) has made."""
         decay = min(self._decay, (1 + step) / (10 + step))
@@ -119,7 +121,9 @@ class AveragedWeights:
         finally:
             self._swap()
 
+    @torch.no_grad()
     def _swap(self) -> None:
-        held = [weight.clone() for weight in self._weights]
-        torch._foreach_copy_(self._weights, self._averages)
-        torch._foreach_copy_(self._averages, held)
+        for weight, average in zip(self._weights, self._averages, strict=True):
+            held = weight.clone()
+            weight.copy_(average)
+            average.copy_(held)

@@ -49,12 +49,14 @@ _ELSEWHERE = {
     "engine": True,
     "optimization": {
         "num_workers",
+        "min_workers",
         "cpus_per_worker",
         "gpus_per_worker",
         "forward_tokens",
         "checkpoint_steps",
         "gradient_checkpointing",
         "compile",
+        "sharding",
     },
 }
 
