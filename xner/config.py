@@ -375,6 +375,11 @@ class OptimizationConfig(Record):
         description="Stop after these epochs without a gain on held-out examples; by default "
         "never. The learning rate falls as if all `epochs` were to come.",
     )
+    keep_best: Count = Field(
+        1,
+        description="Publish the mean of the weights of these epochs, the best on held-out "
+        "examples, or the last ones where there are none.",
+    )
     checkpoint_steps: Count | None = Field(
         None,
         description="Steps between checkpoints, besides those at epoch ends; by default these are "

@@ -12,6 +12,7 @@ import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from xner.config import OptimizationConfig, TrainAlignerConfig
 from xner.errors import ConfigError, TransientError
@@ -238,6 +239,30 @@ def test_runs_keep_the_last_and_the_best_checkpoint(
     ]
     assert summary["best_epoch"] == 2
     assert summary["metrics"] == {"closeness": 0.9}
+
+
+def test_runs_publish_the_mean_of_the_best_epochs(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.1, 0.9, 0.3, 0.2, 0.8])
+    monkeypatch.setattr(linear_task, "evaluate", lambda self, model: {"closeness": next(scores)})
+    kept: dict[str, Any] = {}
+    commit = places.InProcess.commit
+
+    def looking(self: Any, folder: Any, state: Any) -> None:
+        commit(self, folder, state)
+        kept.clear()
+        for path in (tmp_path / "model.training").glob("epoch-*"):
+            kept[path.name] = load_file(path / "weights.safetensors")
+
+    monkeypatch.setattr(places.InProcess, "commit", looking)
+    two = FAST.model_copy(update={"keep_best": 2})
+    summary = run(linear_task(), tmp_path / "model", two)
+    assert kept.keys() == {"epoch-0002", "epoch-0003", "epoch-0004"}
+    assert (summary["best_epoch"], summary["metrics"]) == (2, {"closeness": 0.8})
+    for name, weight in torch.load(tmp_path / "model" / "model.pt", weights_only=True).items():
+        mean = (kept["epoch-0002"][name] + kept["epoch-0003"][name]) / 2
+        assert torch.allclose(weight, mean, atol=1e-7)
 
 
 def test_runs_without_held_out_examples_take_the_last_epoch(

@@ -7,6 +7,7 @@ run with the same folder goes on from the last of these.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,8 +84,9 @@ class RayWorker:
             yield Path(name)
 
     def commit(self, folder: Path | None, state: State) -> None:
-        # Ray keeps the last checkpoint and the one with the highest score: the best's epoch number.
-        score = state.epoch if state.best_epoch == state.epoch and not state.epoch_step else -1
+        # Ray keeps the last checkpoint and those with the highest scores.
+        is_epoch = bool(state.scores) and not state.epoch_step
+        score = state.scores[-1] if is_epoch else -sys.float_info.max
         name = checkpoint_name(state.epoch, state.epoch_step)
         with whole_or_absent(self.folder / name):
             ray.train.report(
@@ -144,7 +146,9 @@ def train_on_ray(task: Task, optimization: OptimizationConfig, folder: Folder) -
             logging_config=LoggingConfig(log_level="WARNING"),
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
             checkpoint_config=CheckpointConfig(
-                num_to_keep=1, checkpoint_score_attribute="score", checkpoint_score_order="max"
+                num_to_keep=optimization.keep_best,
+                checkpoint_score_attribute="score",
+                checkpoint_score_order="max",
             ),
         ),
     )

@@ -140,7 +140,8 @@ class State:
     """How far a run is; everything of a checkpoint that is neither weight nor optimizer.
 
     ``epoch`` counts the epochs that are done; ``epoch_step`` the steps since, over whose targets
-    the losses sum to ``loss_sum``.
+    the losses sum to ``loss_sum``. ``scores`` are those that choose the best of the epochs that
+    are done; the first worker alone knows them.
     """
 
     epoch: int = 0
@@ -150,9 +151,19 @@ class State:
     num_targets: float = 0.0
     seconds: float = 0.0
     tokens: int = 0
-    best_epoch: int = 0
+    scores: list[float] = field(default_factory=list)
     epochs: list[dict[str, float]] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
+
+    def best(self, count: int) -> list[int]:
+        """The numbers (from 1) of the best epochs, best first."""
+        order = sorted(range(len(self.scores)), key=lambda epoch: self.scores[epoch], reverse=True)
+        return [epoch + 1 for epoch in order[:count]]
+
+    @property
+    def best_epoch(self) -> int:
+        """The number of the best epoch; 0 before there is one."""
+        return next(iter(self.best(1)), 0)
 
 
 @dataclass(frozen=True)
@@ -270,10 +281,10 @@ def train(
                 logger.info("epoch %d: %s", state.epoch, _as_text(metrics))
         state.seconds += time.monotonic() - started
         if place.rank == 0:
-            scores = [metrics.get(task.selection, 0.0) for metrics in state.epochs]
-            held_out = task.selection in metrics
-            # Without held-out examples there is nothing to choose by: the last epoch is the model.
-            state.best_epoch = 1 + int(np.argmax(scores)) if held_out else state.epoch
+            # Without held-out examples there is nothing to choose by: a later epoch is better. Of
+            # equally good ones the earlier is, by a hair.
+            score = metrics.get(task.selection, float(state.epoch))
+            state.scores = [*state.scores, score - 1e-9 * state.epoch]
         stepper.commit(state)
     return state
 

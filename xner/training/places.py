@@ -1,6 +1,6 @@
 """Training in this process, and the layout of checkpoints that it shares with Ray's workers.
 
-A run's folder holds a folder for each checkpoint; of them, the last and the best epoch's are kept.
+A run's folder holds a folder for each checkpoint; of them, the last and the best epochs' are kept.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ class InProcess:
     rank = 0
     num_workers = 1
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, keep_best: int) -> None:
         self.folder = folder
+        self.keep_best = keep_best
         self.device = pick_device("auto")
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -98,7 +99,8 @@ class InProcess:
         # Until this file says so, the new checkpoint is not there.
         self.folder.publish_json(_PROGRESS, {"last": last})
         there = {name.split("/")[0] for name in self.folder.names() if name.startswith(CHECKPOINT)}
-        for stale in there - {last, checkpoint_name(state.best_epoch)}:
+        best = {checkpoint_name(epoch) for epoch in state.best(self.keep_best)}
+        for stale in there - best - {last}:
             filesystem.rm(self.folder.path(stale), recursive=True)
 
 
@@ -106,6 +108,6 @@ def train_in_process(
     task: Task, optimization: OptimizationConfig, folder: Folder, report: Callable[[Progress], None]
 ) -> State:
     """Run the loop here, going on from the checkpoint in ``folder`` if there is one."""
-    place = InProcess(folder)
+    place = InProcess(folder, optimization.keep_best)
     precision = pick_precision(optimization.precision, place.device)
     return train(task, optimization, place, precision=precision, report=report)
