@@ -368,18 +368,52 @@ class OptimizationConfig(Record):
     forward_tokens: Count | None = Field(
         None,
         description="Budget of one forward on a worker, where its share of a step is too large for "
-        "the device; by default the whole share.",
+        "the device; by default the whole share. One worker alone lowers it where memory runs out.",
     )
     learning_rate: float = Field(5e-5, gt=0)
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="A layer's learning rate is that of the layer above times this, from the head, "
+        "which has the full rate, down to the embeddings; 1 is one rate for all.",
+    )
     warmup_share: Share = Field(
         0.06, description="Share of the steps until the full learning rate."
     )
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
+    ema_decay: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Evaluate, choose and publish the exponential moving average of the weights "
+        "with this decay a step, e.g. 0.999; by default the weights themselves.",
+    )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Compute the states within layers twice instead of keeping them: less memory, "
+        "about a third more time.",
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the model's training steps with torch.compile; worth its minutes at "
+        "the start for long runs. Needs a C compiler.",
+    )
     seed: int = 0
     num_workers: int = Field(
         1, ge=0, description="Ray Train workers; 0 trains in this process, without Ray."
+    )
+    min_workers: Count | None = Field(
+        None,
+        description="Begin with these workers where there is no room for `num_workers`, and grow "
+        "to them; a step's batch is the same for any number. By default wait for all.",
+    )
+    sharding: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="`ddp`: every worker holds the whole model; `fsdp`: each holds a part of its "
+        "weights and of the optimizer, for encoders that are too large for one.",
     )
     cpus_per_worker: float = Field(1.0, gt=0)
     gpus_per_worker: float = Field(0.0, ge=0)
@@ -392,6 +426,24 @@ class OptimizationConfig(Record):
         description="Stop after these epochs without a gain on held-out examples; by default "
         "never. The learning rate falls as if all `epochs` were to come.",
     )
+    keep_best: Count = Field(
+        1,
+        description="Publish the mean of the weights of these epochs, the best on held-out "
+        "examples, or the last ones where there are none.",
+    )
+    checkpoint_steps: Count | None = Field(
+        None,
+        description="Steps between checkpoints, besides those at epoch ends; by default these are "
+        "the only ones.",
+    )
+
+    @model_validator(mode="after")
+    def _workers_are_ordered(self) -> OptimizationConfig:
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise ValueError(
+                f"min_workers ({self.min_workers}) is above num_workers ({self.num_workers})"
+            )
+        return self
 
 
 class LossConfig(Record):

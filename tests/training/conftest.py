@@ -26,6 +26,7 @@ from xner.config import (
 from xner.errors import DataError
 from xner.shards.schema import ALIGNMENT_EXAMPLES
 from xner.training.loop import Batch, State
+from xner.training.places import checkpoint_name
 from xner.training.tagger import train_tagger
 
 
@@ -75,6 +76,9 @@ class LinearTask:
         errors = (model(batch["inputs"]) - batch["targets"]).squeeze(-1) ** 2
         return (errors * batch["lengths"]).sum(), batch["lengths"].sum()
 
+    def describe(self, batch: Batch) -> list[str]:
+        return [f"{length} targets" for length in batch["lengths"].tolist()]
+
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         self.evaluations.append(None)
         if len(self.evaluations) == self.fails_at_evaluation:
@@ -88,13 +92,13 @@ class LinearTask:
 
 
 class Desk:
-    """A single process that keeps every epoch's checkpoint, and can die after one of them."""
+    """A single process that keeps every checkpoint, and can die after one of them."""
 
     rank = 0
     num_workers = 1
     device = torch.device("cpu")
 
-    def __init__(self, folder: Path, dies_after: int | None = None) -> None:
+    def __init__(self, folder: Path, dies_after: str | None = None) -> None:
         self.folder = folder
         self.dies_after = dies_after
 
@@ -110,8 +114,9 @@ class Desk:
 
     def commit(self, folder: Path | None, state: State) -> None:
         assert folder is not None
-        shutil.copytree(folder, self.folder / f"epoch-{state.epoch}")
-        if state.epoch == self.dies_after:
+        name = checkpoint_name(state.epoch, state.epoch_step)
+        shutil.copytree(folder, self.folder / name)
+        if name == self.dies_after:
             raise KeyboardInterrupt
 
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray.train
 import torch
 
 from xner.config import OptimizationConfig
@@ -80,6 +84,64 @@ def test_distributed_run_that_died_goes_on_to_the_same_weights(
         expected.epochs[-1]["closeness"], rel=1e-2
     )
     assert not (tmp_path / "model.training").exists()
+
+
+def test_distributed_worker_that_is_killed_within_an_epoch_is_replaced(
+    linear_task: Any, desk: Any, tmp_path: Path
+) -> None:
+    """One of two processes dies once, in the second epoch, some steps after a checkpoint."""
+    often = TWO_WORKERS.model_copy(update={"checkpoint_steps": 10})
+    steps_file, mark = tmp_path / "steps", tmp_path / "killed"
+
+    class Mortal(linear_task):
+        def loss(self, model: Any, batch: Any) -> Any:
+            if model.training:
+                with steps_file.open("a") as steps:
+                    steps.write(f"{os.getpid()}\n")
+                mine = steps_file.read_text().split().count(str(os.getpid()))
+                if mine == 48:
+                    try:
+                        mark.touch(exist_ok=False)
+                    except FileExistsError:
+                        pass
+                    else:
+                        os.kill(os.getpid(), signal.SIGKILL)
+            return super().loss(model, batch)
+
+    expected = train(linear_task(), TWO_WORKERS, desk(tmp_path))
+    state = distributed.train_on_ray(Mortal(), often, Folder.at(str(tmp_path / "run")))
+    assert mark.exists()
+    assert [loss for _, loss in state.curve] == pytest.approx(
+        [loss for _, loss in expected.curve], rel=1e-3, abs=1e-3
+    )
+    assert state.epochs[-1]["closeness"] == pytest.approx(
+        expected.epochs[-1]["closeness"], rel=1e-2
+    )
+    # Two processes up to the kill, and two from the checkpoint at step 40 on.
+    calls = sorted(Counter(steps_file.read_text().split()).values())
+    assert len(calls) == 4
+    assert calls[1] == 48
+    assert calls[2:] == [expected.step - 40] * 2
+
+
+def test_distributed_begins_with_the_workers_that_there_is_room_for(
+    linear_task: Any, desk: Any, tmp_path: Path
+) -> None:
+    """The shared Ray has room for two such workers, not for four."""
+    roomy = {"min_workers": 1, "num_workers": 4, "cpus_per_worker": 1.5, "epochs": 1}
+    settings = TWO_WORKERS.model_copy(update=roomy)
+
+    class Counting(linear_task):
+        def evaluate(self, model: Any) -> dict[str, float]:
+            workers = ray.train.get_context().get_world_size()
+            return {**super().evaluate(model), "workers": workers}
+
+    expected = train(linear_task(), settings, desk(tmp_path))
+    state = distributed.train_on_ray(Counting(), settings, Folder.at(str(tmp_path / "run")))
+    assert state.epochs[0]["workers"] == 2
+    assert [loss for _, loss in state.curve] == pytest.approx(
+        [loss for _, loss in expected.curve], rel=1e-3, abs=1e-3
+    )
 
 
 def test_distributed_loss_that_is_no_number_is_not_tried_again(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
 
@@ -8,14 +9,13 @@ import pytest
 import torch
 
 from xner.config import OptimizationConfig
+from xner.errors import ConfigError
 from xner.training.loop import (
     DivergedError,
     Progress,
     cut_batches,
-    learning_rate_share,
     load_weights,
-    make_optimizer,
-    scale_and_clip,
+    read_state,
     train,
 )
 
@@ -53,31 +53,6 @@ def test_loop_cuts_the_same_batches_for_the_same_seed_only() -> None:
 
 def test_loop_cuts_no_batches_of_no_rows() -> None:
     assert cut_batches(np.array([], dtype=int), 10, (0,)) == []
-
-
-def test_loop_learning_rate_rises_then_falls_to_nearly_nothing() -> None:
-    shares = [learning_rate_share(step, 100, 0.1) for step in range(100)]
-    assert shares[0] == pytest.approx(0.1)
-    assert shares[9] == 1.0 and max(shares) == 1.0
-    assert shares[-1] == pytest.approx(1 / 90)
-    assert learning_rate_share(103, 100, 0.1) == 0.0
-
-
-def test_loop_decays_matrices_only(linear_task: Any) -> None:
-    optimizer = make_optimizer(linear_task().make_model(), OptimizationConfig(weight_decay=0.3))
-    for group in optimizer.param_groups:
-        assert all((p.ndim > 1) == (group["weight_decay"] == 0.3) for p in group["params"])
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
-
-
-def test_loop_scales_before_it_clips() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(2))
-    parameter.grad = torch.tensor([30.0, 40.0])
-    scale_and_clip([parameter], torch.tensor(0.01), max_norm=1.0)
-    assert parameter.grad.tolist() == pytest.approx([0.3, 0.4])
-    parameter.grad = torch.tensor([30.0, 40.0])
-    scale_and_clip([parameter], torch.tensor(0.1), max_norm=1.0)
-    assert parameter.grad.tolist() == pytest.approx([0.6, 0.8], rel=1e-4)
 
 
 def test_loop_learns(linear_task: Any, desk: Any, tmp_path: Any) -> None:
@@ -131,7 +106,7 @@ def test_loop_that_was_killed_stops_at_the_same_epoch(
 ) -> None:
     task = scripted(linear_task)()
     with pytest.raises(KeyboardInterrupt):
-        train(task, PATIENT, desk(tmp_path, dies_after=dies_after))
+        train(task, PATIENT, desk(tmp_path, dies_after=f"epoch-000{dies_after}"))
     state = train(task, PATIENT, desk(tmp_path))
     assert (state.epoch, state.best_epoch) == (6, 4)
     assert len(task.evaluations) == 6
@@ -142,21 +117,62 @@ def test_loop_stops_all_workers_at_once(linear_task: Any, desk: Any, tmp_path: A
     assert [state.epoch for state in states] == [6, 6]
 
 
-@pytest.mark.parametrize("dies_after", [1, 2])
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+@pytest.mark.parametrize(
+    "dies_after",
+    ["epoch-0001", "epoch-0002", "epoch-0000-step-00000008", "epoch-0002-step-00000002"],
+)
 def test_loop_resumes_to_the_same_weights(
-    linear_task: Any, desk: Any, tmp_path: Any, dies_after: int
+    linear_task: Any, desk: Any, tmp_path: Any, dies_after: str, ema_decay: float | None
 ) -> None:
+    """At an epoch's end and within one, dropout and all; the other run made no such checkpoints."""
     task = linear_task(dropout=0.3)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    expected = train(task, FAST, desk(undisturbed))
+    settings = FAST.model_copy(update={"ema_decay": ema_decay})
+    expected = train(task, settings, desk(undisturbed))
+    often = settings.model_copy(update={"checkpoint_steps": 8})
     with pytest.raises(KeyboardInterrupt):
-        train(task, FAST, desk(killed, dies_after=dies_after))
-    state = train(task, FAST, desk(killed))
+        train(task, often, desk(killed, dies_after=dies_after))
+    state = train(task, often, desk(killed))
     assert state.curve == expected.curve
     assert state.epochs == expected.epochs
-    there = weights_of(task, killed / "epoch-3")
-    for name, weight in weights_of(task, undisturbed / "epoch-3").items():
+    assert (state.step, state.tokens) == (expected.step, expected.tokens)
+    there = weights_of(task, killed / "epoch-0003")
+    for name, weight in weights_of(task, undisturbed / "epoch-0003").items():
         assert torch.equal(weight, there[name]), name
+
+
+def test_loop_averages_weights_over_the_steps(linear_task: Any, desk: Any, tmp_path: Any) -> None:
+    seen: list[Any] = []
+
+    class Watched(linear_task):
+        def evaluate(self, model: Any) -> dict[str, float]:
+            seen.append({name: weight.clone() for name, weight in model.state_dict().items()})
+            return super().evaluate(model)
+
+    plain, averaging = tmp_path / "plain", tmp_path / "averaging"
+    train(linear_task(), FAST.model_copy(update={"checkpoint_steps": 1}), desk(plain))
+    train(Watched(), FAST.model_copy(update={"ema_decay": 0.7}), desk(averaging))
+    torch.manual_seed(FAST.seed)
+    expected = linear_task().make_model().state_dict()
+    for step, folder in enumerate(sorted(plain.iterdir())):
+        decay = min(0.7, (1 + step) / (10 + step))
+        for name, weight in weights_of(linear_task(), folder).items():
+            expected[name] = decay * expected[name] + (1 - decay) * weight
+    published = weights_of(linear_task(), averaging / "epoch-0003")
+    for name, weight in expected.items():
+        assert torch.allclose(published[name], weight, atol=1e-6), name
+        assert torch.equal(seen[-1][name], published[name])
+        assert not torch.equal(weights_of(linear_task(), folder)[name], published[name])
+
+
+def test_loop_makes_checkpoints_every_so_many_steps(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    state = train(linear_task(), FAST.model_copy(update={"checkpoint_steps": 8}), desk(tmp_path))
+    found = {read_state(path).step for path in tmp_path.iterdir()}
+    ends = {int(epoch["step"]) for epoch in state.epochs}
+    assert found == ends | set(range(8, state.step, 8))
 
 
 def test_loop_that_is_done_does_nothing_more(linear_task: Any, desk: Any, tmp_path: Any) -> None:
@@ -176,13 +192,100 @@ def test_loop_forward_budget_changes_no_gradient(
     )
 
 
-def test_loop_names_the_step_of_a_loss_that_is_no_number(
+def cramped(task: Any, cells: int) -> Any:
+    """A task with memory for so many sub-words a forward; what does not fit fails half way."""
+
+    class Cramped(task):
+        def loss(self, model: Any, batch: Any) -> Any:
+            loss, count = super().loss(model, batch)
+            if model.training and len(batch["lengths"]) * batch["lengths"].max() > cells:
+                model[2].bias.grad = torch.ones(1)
+                raise torch.OutOfMemoryError("a test's memory is full")
+            return loss, count
+
+    return Cramped
+
+
+def test_loop_halves_the_forward_where_memory_runs_out(
+    linear_task: Any, desk: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = train(linear_task(), FAST, desk(tmp_path / "whole"))
+    halved = train(cramped(linear_task, 20)(), FAST, desk(tmp_path / "halved"))
+    assert [loss for _, loss in halved.curve] == pytest.approx(
+        [loss for _, loss in whole.curve], rel=1e-4, abs=1e-6
+    )
+    told = [record.message for record in caplog.records if "out of memory" in record.message]
+    assert re.fullmatch(
+        r"out of memory at step 1, in a forward of \d+ sub-words: forward_tokens is now \d+",
+        told[0],
+    )
+    assert len(told) < 4
+
+
+def test_loop_names_the_setting_where_one_example_is_too_large(
     linear_task: Any, desk: Any, tmp_path: Any
 ) -> None:
-    batches = cut_batches(linear_task().epoch(0).lengths, 64, (0, 0))
-    step = next(index for index, rows in enumerate(batches, 1) if 17 in rows)
-    with pytest.raises(DivergedError, match=f"nan at step {step};"):
+    with pytest.raises(ConfigError, match="a single example: lower max_length"):
+        train(cramped(linear_task, 5)(), FAST, desk(tmp_path))
+
+
+def test_loop_names_the_setting_where_one_of_several_workers_has_no_memory(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    class FirstOfTwo(desk):
+        num_workers = 2
+
+    with pytest.raises(ConfigError, match=r"set optimization\.forward_tokens to \d+, or less"):
+        train(cramped(linear_task, 20)(), FAST, FirstOfTwo(tmp_path))
+
+
+def test_loop_names_step_and_examples_of_a_loss_that_is_no_number(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    lengths = linear_task().epoch(0).lengths
+    batches = cut_batches(lengths, 64, (0, 0))
+    step, rows = next((n, rows) for n, rows in enumerate(batches, 1) if 17 in rows)
+    with pytest.raises(DivergedError, match=f"loss is nan at step {step};") as caught:
         train(linear_task(poisoned=17), FAST, desk(tmp_path))
+    named = str(caught.value).splitlines()[1:]
+    assert named == [f"{row}: {lengths[row]} targets" for row in rows]
+    assert not list(tmp_path.iterdir())
+
+
+def test_loop_keeps_the_checkpoint_before_a_loss_that_is_no_number(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    task = linear_task(poisoned=17)
+    batches = cut_batches(task.epoch(0).lengths, 64, (0, 0))
+    step = next(index for index, rows in enumerate(batches, 1) if 17 in rows)
+    with pytest.raises(DivergedError):
+        train(task, FAST.model_copy(update={"checkpoint_steps": 1}), desk(tmp_path))
+    kept = sorted(tmp_path.iterdir())
+    assert [read_state(path).step for path in kept] == list(range(1, step))
+    assert step > 1
+    assert all(weight.isfinite().all() for weight in weights_of(task, kept[-1]).values())
+
+
+def test_loop_names_the_step_of_a_gradient_that_is_not_finite(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    class Steep(linear_task):
+        def loss(self, model: Any, batch: Any) -> Any:
+            loss, count = super().loss(model, batch)
+            # The root has a value at 0, and no finite slope.
+            return loss + (0.0 * model[0].bias.sum()).sqrt(), count
+
+    with pytest.raises(DivergedError, match="gradient's norm is nan at step 1;"):
+        train(Steep(), FAST, desk(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_loop_makes_no_checkpoint_of_weights_that_are_not_finite(
+    linear_task: Any, desk: Any, tmp_path: Any
+) -> None:
+    rash = {"learning_rate": 1e39, "warmup_share": 0.0, "checkpoint_steps": 1}
+    with pytest.raises(DivergedError, match="weights are not finite after step 1;"):
+        train(linear_task(), FAST.model_copy(update=rash), desk(tmp_path))
     assert not list(tmp_path.iterdir())
 
 

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 import torch
+from fsspec.implementations.local import LocalFileSystem
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from xner.config import OptimizationConfig, TrainAlignerConfig
-from xner.errors import ConfigError
+from xner.errors import ConfigError, TransientError
 from xner.shards.storage import Folder
 from xner.training import places
 from xner.training.runs import content_of, fingerprint, fit, is_held_out, state_of
@@ -111,6 +117,46 @@ def test_runs_that_were_killed_end_as_undisturbed_ones(
     assert all(torch.equal(there[name], here[name]) for name in there)
 
 
+def test_runs_keep_the_last_checkpoint_where_the_disk_is_full(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = linear_task(dropout=0.2)
+    expected = run(task, tmp_path / "undisturbed")
+    put = LocalFileSystem.put_file
+
+    def full(self: Any, source: str, target: str, **options: Any) -> None:
+        if "epoch-0002/" in target and not target.endswith("state.json"):
+            Path(target).write_bytes(Path(source).read_bytes()[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        put(self, source, target, **options)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(TransientError, match=r"model\.training/epoch-0002: No space left.*free"),
+    ):
+        patch.setattr(LocalFileSystem, "put_file", full)
+        run(task, tmp_path / "model")
+    there = (tmp_path / "model.training").glob("epoch-*")
+    assert [path.name for path in there] == ["epoch-0001"]
+    assert run(task, tmp_path / "model")["curve"] == expected["curve"]
+
+
+@pytest.mark.parametrize("file", ["weights", "optimizer"])
+def test_runs_name_the_folder_where_a_checkpoint_has_no_room_to_be_made(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise {
+            "weights": SafetensorError("I/O error: No space left on device (os error 28)"),
+            "optimizer": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        }[file]
+
+    function = {"weights": "xner.training.loop.save_file", "optimizer": "torch.save"}[file]
+    monkeypatch.setattr(function, full)
+    with pytest.raises(TransientError, match=f"{tempfile.gettempdir()}: .*No space left"):
+        run(linear_task(), tmp_path / "model")
+
+
 def test_runs_refuse_to_go_on_under_other_settings(
     linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +239,30 @@ def test_runs_keep_the_last_and_the_best_checkpoint(
     ]
     assert summary["best_epoch"] == 2
     assert summary["metrics"] == {"closeness": 0.9}
+
+
+def test_runs_publish_the_mean_of_the_best_epochs(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.1, 0.9, 0.3, 0.2, 0.8])
+    monkeypatch.setattr(linear_task, "evaluate", lambda self, model: {"closeness": next(scores)})
+    kept: dict[str, Any] = {}
+    commit = places.InProcess.commit
+
+    def looking(self: Any, folder: Any, state: Any) -> None:
+        commit(self, folder, state)
+        kept.clear()
+        for path in (tmp_path / "model.training").glob("epoch-*"):
+            kept[path.name] = load_file(path / "weights.safetensors")
+
+    monkeypatch.setattr(places.InProcess, "commit", looking)
+    two = FAST.model_copy(update={"keep_best": 2})
+    summary = run(linear_task(), tmp_path / "model", two)
+    assert kept.keys() == {"epoch-0002", "epoch-0003", "epoch-0004"}
+    assert (summary["best_epoch"], summary["metrics"]) == (2, {"closeness": 0.8})
+    for name, weight in torch.load(tmp_path / "model" / "model.pt", weights_only=True).items():
+        mean = (kept["epoch-0002"][name] + kept["epoch-0003"][name]) / 2
+        assert torch.allclose(weight, mean, atol=1e-7)
 
 
 def test_runs_without_held_out_examples_take_the_last_epoch(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 from transformers import pipeline
+from transformers.models.bert.modeling_bert import BertIntermediate
 
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig
 from xner.corpora.tagged import TaggedSentence
@@ -20,6 +24,7 @@ from xner.models.tagger import Tagger
 from xner.shards.schema import PSEUDO
 from xner.shards.storage import Folder
 from xner.text.words import segment
+from xner.training.loop import DivergedError
 from xner.training.tagger import draw_counts, make_task, train_tagger, word_weights
 
 
@@ -352,3 +357,50 @@ def test_tagger_names_a_source_that_is_missing(tagger_recipe: Any, tmp_path: Pat
 def test_tagger_refuses_a_window_that_the_encoder_cannot_read(tagger_recipe: Any) -> None:
     with pytest.raises(ConfigError, match="max_length"):
         train_tagger(tagger_recipe(max_length=4096))
+
+
+def test_tagger_that_diverges_names_the_sentences_of_the_step(tagger_recipe: Any) -> None:
+    rash = {"learning_rate": 1e39, "warmup_share": 0.0}
+    with pytest.raises(DivergedError, match=r"at step \d+;") as caught:
+        train_tagger(tagger_recipe(optimization=rash))
+    sentences = str(caught.value).splitlines()[1:]
+    assert sentences
+    assert all(re.match(r"\d+: .*(Herr|nach)", sentence) for sentence in sentences)
+
+
+def test_tagger_gradient_checkpointing_computes_layers_twice_to_the_same_end(
+    tagger_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    forward = BertIntermediate.forward
+
+    def counting(self: Any, *arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return forward(self, *arguments, **named)
+
+    monkeypatch.setattr(BertIntermediate, "forward", counting)
+    curves, counts = [], []
+    for setting in (False, True):
+        calls = 0
+        few = {"max_steps": 10, "gradient_checkpointing": setting}
+        recipe = tagger_recipe(optimization=few, output=str(tmp_path / str(setting)))
+        curves.append([loss for _, loss in train_tagger(recipe)["curve"]])
+        counts.append(calls)
+    assert curves[0] == pytest.approx(curves[1], rel=1e-5)
+    assert counts[1] == counts[0] + 3 * 10
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("cc"), reason="torch.compile needs a C compiler")
+def test_tagger_compiled_takes_the_same_steps(tagger_recipe: Any, tmp_path: Path) -> None:
+    few = {"max_steps": 4}
+    plain = train_tagger(tagger_recipe(optimization=few, output=str(tmp_path / "plain")))
+    few["compile"] = True
+    compiled = train_tagger(tagger_recipe(optimization=few, output=str(tmp_path / "compiled")))
+    assert [loss for _, loss in compiled["curve"]] == pytest.approx(
+        [loss for _, loss in plain["curve"]], rel=1e-4
+    )
+    assert load_file(tmp_path / "plain" / "model.safetensors").keys() == (
+        load_file(tmp_path / "compiled" / "model.safetensors").keys()
+    )

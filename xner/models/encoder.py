@@ -211,6 +211,31 @@ def with_dropout(model: PreTrainedModel, share: float | None) -> PreTrainedModel
     return model
 
 
+def encoders_in(network: nn.Module) -> dict[str, PreTrainedModel]:
+    """The Hugging Face models of a network by the prefix of their parameters' names.
+
+    A model that is part of another one is not named: a tagger is one model, with its encoder in it.
+    """
+    found: dict[str, PreTrainedModel] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, PreTrainedModel) and not name.startswith(tuple(found)):
+            found[f"{name}." if name else ""] = module
+    return found
+
+
+def layers_of(encoder: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    """The layers, the longest list of modules, and the prefix of their parameters' names.
+
+    An encoder without such a list has none, under an empty prefix.
+    """
+    lists = {
+        f"{name}.": module
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.ModuleList)
+    }
+    return max(lists.items(), key=lambda item: len(item[1]), default=("", nn.ModuleList()))
+
+
 def pick_device(setting: str) -> torch.device:
     """`auto`: cuda if there, else cpu. Raises ConfigError for a cuda that is not there."""
     if setting == "cuda" and not torch.cuda.is_available():

@@ -144,7 +144,7 @@ class Folder:
                     filesystem.rm_file(temporary)
                 raise
         except OSError as error:
-            raise _explained(error, f"{self}/{name}") from error
+            raise explained(error, f"{self}/{name}") from error
 
     def remove_leftovers(self) -> int:
         """Remove temporary files of runs that died while writing; how many there were."""
@@ -286,7 +286,9 @@ def _protocols(filesystem: fsspec.AbstractFileSystem) -> set[str]:
     return {protocol} if isinstance(protocol, str) else set(protocol)
 
 
-def _explained(error: OSError, where: str) -> Exception:
+def explained(error: OSError, where: str) -> Exception:
+    """What an error of writing there says to the user: ConfigError, TransientError for a full disk,
+    or else the error itself."""
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return ConfigError(f"{where}: the output location cannot be written: {error.strerror}")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -141,6 +141,9 @@ class AlignerTask:
         counted = pair_mask(batch).sum()
         return alignment_loss(model(batch), batch) * counted, counted
 
+    def describe(self, batch: Batch) -> list[str]:
+        return self._tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)
+
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         if not self.dev:
             return {}

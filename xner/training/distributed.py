@@ -7,6 +7,7 @@ run with the same folder goes on from the last of these.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,13 +27,15 @@ from ray.train import (
 )
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from xner.config import OptimizationConfig
 from xner.errors import XnerError
-from xner.models.encoder import pick_precision
+from xner.models.encoder import encoders_in, layers_of, pick_precision
 from xner.shards.storage import Folder
 from xner.training.loop import DivergedError, State, Task, train
-from xner.training.places import checkpoint_name, is_local
+from xner.training.places import checkpoint_name, is_local, whole_or_absent
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +43,30 @@ logger = logging.getLogger(__name__)
 _MAX_FAILURES = 3
 
 
-class RayWorker:
-    """One worker of a Ray Train group."""
+def shard(model: nn.Module) -> nn.Module:
+    """The model itself, its weights shared out over the workers (FSDP2), layer by layer."""
+    device = next(model.parameters()).device
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    for encoder in encoders_in(model).values():
+        for layer in layers_of(encoder)[1]:
+            fully_shard(layer, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
 
-    def __init__(self) -> None:
+
+class RayWorker:
+    """One worker of a Ray Train group; checkpoints lie under ``folder``."""
+
+    def __init__(self, folder: Folder, sharding: str) -> None:
+        self.folder = folder
+        self.sharding = sharding
         context = ray.train.get_context()
         self.rank = context.get_world_rank()
         self.num_workers = context.get_world_size()
         self.device = get_device()
 
     def prepare(self, model: nn.Module) -> nn.Module:
+        if self.sharding == "fsdp" and self.num_workers > 1:
+            return shard(model.to(self.device))
         return prepare_model(model, parallel_strategy="ddp")
 
     def total(self, values: Tensor) -> Tensor:
@@ -67,13 +84,16 @@ class RayWorker:
             yield Path(name)
 
     def commit(self, folder: Path | None, state: State) -> None:
-        # Ray keeps the last checkpoint and the one with the highest score: the best's epoch number.
-        score = state.epoch if state.best_epoch == state.epoch else -1
-        ray.train.report(
-            {"epoch": state.epoch, "score": score},
-            checkpoint=None if folder is None else ray.train.Checkpoint.from_directory(folder),
-            checkpoint_dir_name=checkpoint_name(state.epoch),
-        )
+        # Ray keeps the last checkpoint and those with the highest scores.
+        is_epoch = bool(state.scores) and not state.epoch_step
+        score = state.scores[-1] if is_epoch else -sys.float_info.max
+        name = checkpoint_name(state.epoch, state.epoch_step)
+        with whole_or_absent(self.folder / name):
+            ray.train.report(
+                {"epoch": state.epoch, "score": score},
+                checkpoint=None if folder is None else ray.train.Checkpoint.from_directory(folder),
+                checkpoint_dir_name=name,
+            )
 
 
 class _Trainer(TorchTrainer):
@@ -104,16 +124,18 @@ def train_on_ray(task: Task, optimization: OptimizationConfig, folder: Folder) -
     resources = {"CPU": optimization.cpus_per_worker}
     if optimization.gpus_per_worker:
         resources["GPU"] = optimization.gpus_per_worker
-    _tell_what_is_missing(resources, optimization.num_workers)
+    fewest, most = optimization.min_workers, optimization.num_workers
+    _tell_what_is_missing(resources, fewest or most)
     trainer = _Trainer(
         _work,
         train_loop_config={
             "task": ray.put(task),
             "optimization": optimization,
+            "folder": folder,
             "log_level": logging.getLogger("xner").getEffectiveLevel(),
         },
         scaling_config=ScalingConfig(
-            num_workers=optimization.num_workers,
+            num_workers=most if fewest is None else (fewest, most),
             use_gpu=optimization.gpus_per_worker > 0,
             resources_per_worker=resources,
         ),
@@ -124,7 +146,9 @@ def train_on_ray(task: Task, optimization: OptimizationConfig, folder: Folder) -
             logging_config=LoggingConfig(log_level="WARNING"),
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
             checkpoint_config=CheckpointConfig(
-                num_to_keep=1, checkpoint_score_attribute="score", checkpoint_score_order="max"
+                num_to_keep=optimization.keep_best,
+                checkpoint_score_attribute="score",
+                checkpoint_score_order="max",
             ),
         ),
     )
@@ -162,7 +186,7 @@ def _work(settings: dict[str, Any]) -> State | XnerError:
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("xner").setLevel(settings["log_level"])
     torch.set_num_threads(max(1, int(optimization.cpus_per_worker)))
-    place = RayWorker()
+    place = RayWorker(settings["folder"], optimization.sharding)
     precision = pick_precision(optimization.precision, place.device)
     try:
         return train(ray.get(settings["task"]), optimization, place, precision=precision)

@@ -1,6 +1,6 @@
 """Training in this process, and the layout of checkpoints that it shares with Ray's workers.
 
-A run's folder holds one folder an epoch; of them, the last and the best are kept.
+A run's folder holds a folder for each checkpoint; of them, the last and the best epochs' are kept.
 """
 
 from __future__ import annotations
@@ -14,21 +14,39 @@ from torch import Tensor, nn
 
 from xner.config import OptimizationConfig
 from xner.models.encoder import pick_device, pick_precision
-from xner.shards.storage import Folder
+from xner.shards.storage import Folder, explained
 from xner.training.loop import Progress, State, Task, train
 
 CHECKPOINT = "epoch-"
 _PROGRESS = "progress.json"
 
 
-def checkpoint_name(epoch: int) -> str:
-    """The folder name of an epoch's checkpoint."""
-    return f"{CHECKPOINT}{epoch:04d}"
+def checkpoint_name(epoch: int, epoch_step: int = 0) -> str:
+    """The folder name of the checkpoint that lies at an epoch's end, or some steps after it.
+
+    Names sort as the checkpoints follow one another.
+    """
+    return f"{CHECKPOINT}{epoch:04d}" + (f"-step-{epoch_step:08d}" if epoch_step else "")
 
 
 def is_local(folder: Folder) -> bool:
     """Whether the folder lies on a file system of this machine."""
     return Path(folder.location).is_absolute()
+
+
+@contextmanager
+def whole_or_absent(checkpoint: Folder) -> Iterator[None]:
+    """While a checkpoint is written: where that fails, what there is of it goes.
+
+    Raises ConfigError for a place that cannot be written, TransientError for one that is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        filesystem, path = checkpoint.filesystem, checkpoint.path("").rstrip("/")
+        if filesystem.exists(path):
+            filesystem.rm(path, recursive=True)
+        raise explained(error, str(checkpoint)) from error
 
 
 @contextmanager
@@ -49,8 +67,9 @@ class InProcess:
     rank = 0
     num_workers = 1
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, keep_best: int) -> None:
         self.folder = folder
+        self.keep_best = keep_best
         self.device = pick_device("auto")
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -65,28 +84,30 @@ class InProcess:
         if progress is None:
             yield None
             return
-        with local_copy(self.folder / checkpoint_name(progress["last"])) as path:
+        with local_copy(self.folder / progress["last"]) as path:
             yield path
 
     def commit(self, folder: Path | None, state: State) -> None:
         assert folder is not None
         filesystem = self.folder.filesystem
-        target = self.folder.path(checkpoint_name(state.epoch))
-        filesystem.makedirs(target, exist_ok=True)
-        for file in folder.iterdir():
-            filesystem.put_file(str(file), f"{target}/{file.name}")
+        last = checkpoint_name(state.epoch, state.epoch_step)
+        target = self.folder / last
+        with whole_or_absent(target):
+            filesystem.makedirs(target.path("").rstrip("/"), exist_ok=True)
+            for file in folder.iterdir():
+                filesystem.put_file(str(file), target.path(file.name))
         # Until this file says so, the new checkpoint is not there.
-        self.folder.publish_json(_PROGRESS, {"last": state.epoch, "best": state.best_epoch})
-        for epoch in range(1, state.epoch):
-            stale = self.folder.path(checkpoint_name(epoch))
-            if epoch != state.best_epoch and filesystem.exists(stale):
-                filesystem.rm(stale, recursive=True)
+        self.folder.publish_json(_PROGRESS, {"last": last})
+        there = {name.split("/")[0] for name in self.folder.names() if name.startswith(CHECKPOINT)}
+        best = {checkpoint_name(epoch) for epoch in state.best(self.keep_best)}
+        for stale in there - best - {last}:
+            filesystem.rm(self.folder.path(stale), recursive=True)
 
 
 def train_in_process(
     task: Task, optimization: OptimizationConfig, folder: Folder, report: Callable[[Progress], None]
 ) -> State:
     """Run the loop here, going on from the checkpoint in ``folder`` if there is one."""
-    place = InProcess(folder)
+    place = InProcess(folder, optimization.keep_best)
     precision = pick_precision(optimization.precision, place.device)
     return train(task, optimization, place, precision=precision, report=report)

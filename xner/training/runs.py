@@ -20,10 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import torch
 from pydantic import BaseModel
+from torch import nn
 
 from xner.config import OptimizationConfig
 from xner.errors import ConfigError
+from xner.models.encoder import pick_device
 from xner.shards.ledger import RUN_FILE, SHARD, Run
 from xner.shards.storage import Folder, files_at
 from xner.training.loop import Progress, State, Task, load_weights, log_progress
@@ -47,7 +50,17 @@ Example = TypeVar("Example", bound=HasText)
 _ELSEWHERE = {
     "output": True,
     "engine": True,
-    "optimization": {"num_workers", "cpus_per_worker", "gpus_per_worker", "forward_tokens"},
+    "optimization": {
+        "num_workers",
+        "min_workers",
+        "cpus_per_worker",
+        "gpus_per_worker",
+        "forward_tokens",
+        "checkpoint_steps",
+        "gradient_checkpointing",
+        "compile",
+        "sharding",
+    },
 }
 
 
@@ -118,7 +131,8 @@ def fit(
 
     The summary (also ``training.json`` in the model folder): ``steps``, ``epochs``, ``best_epoch``,
     ``seconds`` (training and held-out evaluation), ``tokens`` (sub-words read), ``metrics`` (of the
-    best epoch), ``history`` (one record an epoch), ``curve`` (points of step and loss).
+    best epoch, or of the mean of several), ``history`` (one record an epoch), ``curve`` (points of
+    step and loss).
 
     Raises:
         ConfigError: ``output`` holds something else, or a run with another fingerprint.
@@ -151,7 +165,7 @@ def fit(
 
         state = train_on_ray(task, optimization, run_folder)
     summary = _summary(state)
-    _publish(task, state, summary, run_folder, model_folder)
+    _publish(task, state.best(optimization.keep_best), summary, run_folder, model_folder)
     _remove(run_folder)
     return summary
 
@@ -162,7 +176,7 @@ def state_of(output: str, optimization: OptimizationConfig) -> dict[str, str]:
     if model_folder.exists(_SUMMARY):
         found = "trained already: nothing to do"
     elif _has_checkpoint(Folder(f"{model_folder.location}.training")):
-        found = "a run was interrupted: go on after its last epoch"
+        found = "a run was interrupted: go on after its last checkpoint"
     else:
         found = "train from the start"
     workers = (
@@ -198,13 +212,20 @@ def _summary(state: State) -> dict[str, Any]:
 
 
 def _publish(
-    task: Task, state: State, summary: dict[str, Any], run_folder: Folder, model_folder: Folder
+    task: Task, epochs: list[int], summary: dict[str, Any], run_folder: Folder, model_folder: Folder
 ) -> None:
-    """Write the model folder so that it is whole once it, or its summary, can be seen."""
+    """Write the model folder so that it is whole once it, or its summary, can be seen.
+
+    Of several ``epochs`` it has the mean of the weights, and its metrics, which go to ``summary``.
+    """
     with _scratch(run_folder) as ready:
         model = task.make_model()
-        with local_copy(run_folder / checkpoint_name(state.best_epoch)) as checkpoint:
-            load_weights(model, checkpoint)
+        _load_mean(model, [run_folder / checkpoint_name(epoch) for epoch in epochs])
+        if len(epochs) > 1:
+            model.to(pick_device("auto")).eval()
+            with torch.no_grad():
+                summary["metrics"] = task.evaluate(model)
+            model.cpu()
         task.save(model, ready, summary["metrics"])
         (ready / RUN_FILE).write_bytes(run_folder.read(RUN_FILE))
         (ready / _SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
@@ -220,6 +241,20 @@ def _publish(
             # An object store has no rename: the summary goes last, and says that all is there.
             for file in sorted(ready.iterdir(), key=lambda file: file.name == _SUMMARY):
                 model_folder.filesystem.put_file(str(file), model_folder.path(file.name))
+
+
+def _load_mean(model: nn.Module, checkpoints: Sequence[Folder]) -> None:
+    """Give the model the mean of the checkpoints' weights (Vaswani et al. 2017)."""
+    weights = list(model.parameters())
+    sums = [torch.zeros_like(weight) for weight in weights]
+    for checkpoint in checkpoints:
+        with local_copy(checkpoint) as path:
+            load_weights(model, path)
+        torch._foreach_add_(
+            sums, [weight.detach() for weight in weights], alpha=1 / len(checkpoints)
+        )
+    with torch.no_grad():
+        torch._foreach_copy_(weights, sums)
 
 
 @contextmanager

@@ -173,6 +173,9 @@ class TaggerTask:
             batch.get("stands_for"),
         )
 
+    def describe(self, batch: Batch) -> list[str]:
+        return self._tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)
+
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         if not self.dev:
             return {}
