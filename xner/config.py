@@ -300,6 +300,11 @@ class TaggedSourceConfig(Record):
         default_factory=list,
         description="Read the rows of these corpora alone (`pseudo`); by default of all.",
     )
+    not_annotated: list[str] = Field(
+        default_factory=list,
+        description="Entity types of the model that this source does not mark: an `O` in it may "
+        "hide one of these.",
+    )
     max_sentences: Count | None = Field(
         None, description="Read no more than these (a fixed sample)."
     )

@@ -93,6 +93,15 @@ def test_engines_pass_a_stages_own_error_on(engine: Engine, tmp_path: Path) -> N
         list(engine.run_shards(["1"], read_toy, steps, Commit(tmp_path)))
 
 
+def test_engines_take_tables_through_every_step(engine: Engine) -> None:
+    tables = [read_toy(name) for name in ("3", "0", "2")]
+    found = [table["x"].to_pylist() for table in engine.run_tables(tables, STEPS)]
+    assert sorted(found) == [[], [111, 112], [111, 112, 113]]
+    assert list(engine.run_tables([], STEPS)) == []
+    with pytest.raises(ConfigError, match=r"^teacher\.model: this will not do$"):
+        list(engine.run_tables(tables, [Step("refuse", Refuse)]))
+
+
 def numbers(source: int) -> Iterator[pa.Table]:
     generator = np.random.default_rng(source)
     for _ in range(3):

@@ -111,3 +111,51 @@ def test_losses_nothing_counted_is_zero_with_a_gradient() -> None:
     loss.backward()
     assert loss.item() == 0
     assert not logits.grad.any()
+
+
+# Label 0 stands for itself and for labels 2 and 3 in the first row, for itself alone in the second.
+PARTIAL = torch.eye(4, dtype=torch.bool).repeat(2, 1, 1)
+PARTIAL[0, 0, 2:] = True
+
+
+@pytest.mark.parametrize("config", ALL, ids=lambda c: f"{c.name}-{c.form}-{c.gamma}")
+def test_losses_a_label_that_stands_for_several_has_their_summed_probability(
+    config: LossConfig,
+) -> None:
+    p = torch.tensor([0.1, 0.4, 0.2, 0.3], dtype=torch.float64)
+    logits = p.log().expand(2, 2, 4)
+    labels = torch.tensor([[0, 1], [0, -100]])
+    loss = token_loss(logits, labels, config, stands_for=PARTIAL)
+    plain = [token_loss(logits_for(q), torch.tensor([0]), config) for q in (0.6, 0.4, 0.1)]
+    assert loss.item() == pytest.approx(sum(each.item() for each in plain) / 3, rel=1e-9)
+
+
+@pytest.mark.parametrize("config", [c for c in ALL if c.form != "detached"], ids=lambda c: c.name)
+def test_losses_gradients_of_labels_that_stand_for_several(config: LossConfig) -> None:
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(2, 3, 4, dtype=torch.float64, generator=generator, requires_grad=True)
+    labels = torch.tensor([[0, 1, -100], [0, 2, 0]])
+    assert torch.autograd.gradcheck(
+        lambda x: token_loss(x, labels, config, stands_for=PARTIAL), (logits,)
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("config", ALL, ids=lambda c: f"{c.name}-{c.form}-{c.gamma}")
+def test_losses_of_several_labels_finite_at_the_ends(
+    config: LossConfig, dtype: torch.dtype
+) -> None:
+    rows = [[500.0, -500, -500, -500], [-500.0, 500, -500, -500], [0.0, 0, 500, 0], [0.0] * 4]
+    logits = torch.tensor([rows, rows], dtype=dtype, requires_grad=True)
+    loss = token_loss(logits, torch.zeros(2, 4, dtype=torch.int64), config, stands_for=PARTIAL)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_losses_what_a_label_stands_for_is_left_to_the_model() -> None:
+    logits = torch.randn(1, 1, 4, requires_grad=True)
+    everything = torch.ones(1, 4, 4, dtype=torch.bool)
+    token_loss(logits, torch.tensor([[0]]), ALL[0], stands_for=everything).backward()
+    assert torch.allclose(logits.grad, torch.zeros(1, 1, 4), atol=1e-6)

@@ -86,6 +86,68 @@ def test_tagger_weights_rows_when_asked(tagger_recipe: Any, tmp_path: Path) -> N
     assert count == same_count == (batch["labels"] != IGNORED).sum()
 
 
+def people_only(tagged_file: Path, folder: Path) -> dict[str, Any]:
+    """The made sentences as a source that marks people and no places."""
+    path = folder / "people.conll"
+    path.write_text(tagged_file.read_text().replace("B-LOC", "O").replace(" kam", " fuhr"))
+    return {"path": str(path), "lang": "de", "not_annotated": ["LOC"]}
+
+
+def test_tagger_batches_say_what_an_outside_tag_may_hide(
+    tagged_file: Path, tagger_recipe: Any, tmp_path: Path
+) -> None:
+    whole = {"path": str(tagged_file), "lang": "de"}
+    run_folder = Folder.at(str(tmp_path / "run"))
+    task = make_task(tagger_recipe(data=[whole, people_only(tagged_file, tmp_path)]), run_folder)
+    windows = task.windows
+    partial = windows.collate(np.array([0, len(windows.lengths) - 1]))["stands_for"]
+    # O, B-LOC, I-LOC, B-PER, I-PER
+    assert partial.tolist()[0] == np.eye(5, dtype=bool).tolist()
+    assert partial[1, 0].tolist() == [True, True, True, False, False]
+    assert partial[1, 1:].tolist() == np.eye(5, dtype=bool)[1:].tolist()
+    assert "stands_for" not in make_task(tagger_recipe(), run_folder).windows.collate(np.arange(2))
+
+
+def test_tagger_learns_a_type_in_spite_of_a_source_that_does_not_mark_it(
+    trained_tagger: Path, tagged_file: Path, tagger_recipe: Any, tmp_path: Path
+) -> None:
+    whole = {"path": str(tagged_file), "lang": "de"}
+    people = people_only(tagged_file, tmp_path)
+    recall = {}
+    for name, not_annotated in (("partial", ["LOC"]), ("taken for whole", [])):
+        recipe = tagger_recipe(
+            data=[{**whole, "max_sentences": 100}, {**people, "not_annotated": not_annotated}],
+            dev=[whole],
+            output=str(tmp_path / name),
+        )
+        recall[name] = train_tagger(recipe)["metrics"]["dev_recall"]
+    assert recall["partial"] > 0.9
+    assert recall["taken for whole"] < 0.6
+
+
+def test_tagger_does_not_count_mentions_of_types_that_the_dev_source_hides(
+    trained_tagger: Path, tagged_file: Path, tagger_recipe: Any, tmp_path: Path
+) -> None:
+    source = people_only(tagged_file, tmp_path)
+    precision = {}
+    for name, not_annotated in (("partial", ["LOC"]), ("whole", [])):
+        recipe = tagger_recipe(
+            encoder=str(trained_tagger), dev=[{**source, "not_annotated": not_annotated}]
+        )
+        task = make_task(recipe, Folder.at(str(tmp_path / "run")))
+        precision[name] = task.evaluate(task.make_model().eval())["dev_precision"]
+    assert precision["partial"] > 0.9
+    assert precision["whole"] < 0.6
+
+
+def test_tagger_refuses_a_hidden_type_that_nothing_teaches(
+    tagged_file: Path, tagger_recipe: Any, tmp_path: Path
+) -> None:
+    source = {"path": str(tagged_file), "lang": "de", "not_annotated": ["MISC"]}
+    with pytest.raises(ConfigError, match="not_annotated names MISC"):
+        make_task(tagger_recipe(data=[source]), Folder.at(str(tmp_path / "run")))
+
+
 def test_tagger_without_entities_is_refused(tagger_recipe: Any, tmp_path: Path) -> None:
     (tmp_path / "plain.conll").write_text("der O\nMann O\n\nein O\nZug O\n\n")
     recipe = tagger_recipe(data=[TaggedSourceConfig(path=str(tmp_path / "plain.conll"))])

@@ -26,7 +26,7 @@ from xner.errors import ConfigError, DataError
 from xner.shards.ledger import SHARD
 from xner.shards.schema import PSEUDO
 from xner.shards.storage import files_at, read_file
-from xner.text.iob2 import OUTSIDE, PREFIXES, detect_scheme, encode, split_tag, to_iob2
+from xner.text.iob2 import OUTSIDE, PREFIXES, detect_scheme, encode, renamed, split_tag, to_iob2
 from xner.text.mentions import Mention
 from xner.text.words import Span, join, segment
 
@@ -87,6 +87,7 @@ class TaggedSentence:
 
     ``weight`` is the row's in pseudo-labelled text and 1 in text that people labelled. ``sent_id``
     is what a comment ``# sent_id = …`` above the sentence names, as in Universal Dependencies.
+    ``not_annotated`` are the types that an ``O`` may hide, because its source does not mark them.
     """
 
     text: str
@@ -95,20 +96,37 @@ class TaggedSentence:
     lang: str
     weight: float = 1.0
     sent_id: str | None = None
+    not_annotated: tuple[str, ...] = ()
 
 
 def read_tagged(config: TaggedSourceConfig) -> list[TaggedSentence]:
     """The sentences of a source in order, or a sample of ``config.max_sentences`` of them.
 
     A larger sample contains the smaller ones. Raises ConfigError when the source does not exist,
-    a column is out of range, or ``label_map`` misses a type of the source; DataError, with file
-    and line, when its content is not what the format asks for.
+    a column is out of range, ``label_map`` misses a type of the source, or ``not_annotated`` names
+    one that it has; DataError, with file and line, when its content is not what the format asks
+    for.
     """
     sentences = _read_conll(config) if config.format == "conll" else _read_pseudo(config)
     if not sentences:
         of = f" of {', '.join(config.corpora)}" if config.corpora else ""
         raise DataError(f"{config.path}: no sentences{of}")
-    return sentences
+    return _with_not_annotated(sentences, config)
+
+
+def _with_not_annotated(
+    sentences: list[TaggedSentence], config: TaggedSourceConfig
+) -> list[TaggedSentence]:
+    not_annotated = tuple(sorted(set(config.not_annotated)))
+    if not not_annotated:
+        return sentences
+    marked = {split_tag(tag)[1] for tag in {tag for s in sentences for tag in s.tags}}
+    if wrong := sorted(marked.intersection(not_annotated)):
+        raise ConfigError(
+            f"{config.path}: not_annotated names {', '.join(wrong)}, which the source marks "
+            "(label_map applied)"
+        )
+    return [replace(sentence, not_annotated=not_annotated) for sentence in sentences]
 
 
 def _sample(num_all: int, num_wanted: int | None) -> Sequence[int]:
@@ -271,18 +289,15 @@ def _mapped(sentences: list[TaggedSentence], config: TaggedSourceConfig) -> list
     """The sentences with their types as ``config.label_map`` names them; an empty map keeps all."""
     if not config.label_map:
         return sentences
-    tags = {tag: split_tag(tag) for sentence in sentences for tag in sentence.tags}
-    unmapped = {label for _, label in tags.values() if label} - config.label_map.keys()
+    tags = {tag for sentence in sentences for tag in sentence.tags}
+    unmapped = {split_tag(tag)[1] for tag in tags - {OUTSIDE}} - config.label_map.keys()
     if unmapped:
         raise ConfigError(
             f"{config.path}: label_map does not name {', '.join(sorted(unmapped))}; "
             f"map each type to one of the model, or to {OUTSIDE} to drop it"
         )
-    renamed = {}
-    for tag, (prefix, label) in tags.items():
-        target = config.label_map.get(label, OUTSIDE)
-        renamed[tag] = OUTSIDE if target == OUTSIDE else f"{prefix}-{target}"
-    return [replace(s, tags=tuple(renamed[tag] for tag in s.tags)) for s in sentences]
+    mapped = {tag: renamed(tag, config.label_map) for tag in tags}
+    return [replace(s, tags=tuple(mapped[tag] for tag in s.tags)) for s in sentences]
 
 
 def _read_pseudo(config: TaggedSourceConfig) -> list[TaggedSentence]:

@@ -163,17 +163,20 @@ class RayEngine:
         if not names:
             return
         with DataContext.current(_data_context(block_bytes=None)):
-            dataset = _read(
-                names, lambda name: [_carrying(_read_parcel, name, read)], num_cpus=_TASK_CPUS
-            )
-            for step in steps:
-                dataset = _map_parcels(dataset, step)
+            dataset = _parcels(names, lambda name: _read_parcel(name, read), steps)
             dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_AS_TASK)
-        with _own_errors():
-            for batch in dataset.iter_batches(
-                batch_size=None, batch_format="pyarrow", prefetch_batches=0
-            ):
-                yield from map(_result, batch.to_pylist())
+        for batch in _batches(dataset):
+            yield from map(_result, batch.to_pylist())
+
+    def run_tables(self, tables: Sequence[pa.Table], steps: Sequence[Step]) -> Iterator[pa.Table]:
+        """See :class:`xner.engine.flow.Engine`."""
+        if not tables:
+            return
+        with DataContext.current(_data_context(block_bytes=None)):
+            dataset = _parcels(tables, lambda table: _parcel("", table), steps)
+        for batch in _batches(dataset):
+            for row in range(batch.num_rows):
+                yield _unpacked(batch.slice(row, 1))
 
     def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> RayFlow:
         """See :class:`xner.engine.flow.Engine`."""
@@ -254,10 +257,7 @@ class RayFlow:
             thread.shutdown(wait=False, cancel_futures=True)
 
     def __iter__(self) -> Iterator[pa.Table]:
-        with _own_errors():
-            yield from self._dataset.iter_batches(
-                batch_size=None, batch_format="pyarrow", prefetch_batches=0
-            )
+        return _batches(self._dataset)
 
 
 @ray.remote(num_cpus=0)
@@ -320,6 +320,21 @@ def _read(
     )
 
 
+def _batches(dataset: Dataset) -> Iterator[pa.Table]:
+    with _own_errors():
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+
+def _parcels(
+    sources: Sequence[Any], parcel: Callable[[Any], pa.Table], steps: Sequence[Step]
+) -> Dataset:
+    """A parcel of each source, taken through the steps."""
+    dataset = _read(sources, lambda source: [_carrying(parcel, source)], num_cpus=_TASK_CPUS)
+    for step in steps:
+        dataset = _map_parcels(dataset, step)
+    return dataset
+
+
 def _map_parcels(dataset: Dataset, step: Step) -> Dataset:
     if step.pool is None:
         return dataset.map_batches(_run_in_task, fn_args=(step,), **_AS_TASK)
@@ -363,9 +378,13 @@ def _run(parcel: pa.Table, name: str, stage: TableFunction) -> pa.Table:
 
 def _read_parcel(name: str, read: Callable[[str], pa.Table]) -> pa.Table:
     try:
-        return _packed(read(name), name=name, steps=[], seconds=[], error=None)
+        return _parcel(name, read(name))
     except DataError as error:
-        return _packed(pa.table({}), name=name, steps=[], seconds=[], error=str(error))
+        return _parcel(name, pa.table({}), str(error))
+
+
+def _parcel(name: str, table: pa.Table, error: str | None = None) -> pa.Table:
+    return _packed(table, name=name, steps=[], seconds=[], error=error)
 
 
 def _commit_parcel(parcel: pa.Table, commit: Callable[[str, pa.Table], Statistics]) -> pa.Table:

@@ -1,10 +1,11 @@
 """What a recipe asks of an engine, and what it gets back.
 
-Three shapes of work are enough. ``run_shards``: every shard goes through the same stages and is
-committed, the shape of the main job. ``read``: tables made from archives, mapped, sorted and cut
-anew, the shape of corpus preparation. ``run_graph``: units of which some need others first, the
-shape of a study. The plain loop (:mod:`xner.engine.inline`) and Ray Data
-(:mod:`xner.engine.distributed`) offer both with the same results.
+Four shapes of work are enough. ``run_shards``: every shard goes through the same stages and is
+committed, the shape of the main job. ``run_tables``: tables at hand go through stages and come
+back, the shape of an evaluation. ``read``: tables made from archives, mapped, sorted and cut anew,
+the shape of corpus preparation. ``run_graph``: units of which some need others first, the shape of
+a study. The plain loop (:mod:`xner.engine.inline`) and Ray (:mod:`xner.engine.distributed`) offer
+them with the same results.
 """
 
 from __future__ import annotations
@@ -131,6 +132,10 @@ class Engine(Protocol):
         A shard whose input raises DataError is reported and the others go on; any other
         exception ends the run.
         """
+        ...
+
+    def run_tables(self, tables: Sequence[pa.Table], steps: Sequence[Step]) -> Iterator[pa.Table]:
+        """Take every table through the steps; what comes of them, as it comes, in any order."""
         ...
 
     def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> Flow:

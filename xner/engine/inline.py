@@ -48,6 +48,14 @@ class InlineEngine:
                 seconds[step_name] = time.perf_counter() - started
             yield ShardResult(name, commit(name, table), seconds)
 
+    def run_tables(self, tables: Sequence[pa.Table], steps: Sequence[Step]) -> Iterator[pa.Table]:
+        """See :class:`xner.engine.flow.Engine`."""
+        stages = [step.make(*step.arguments) for step in steps] if tables else []
+        for table in tables:
+            for stage in stages:
+                table = stage(table)
+            yield table
+
     def read(
         self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]
     ) -> InlineFlow:

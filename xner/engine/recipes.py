@@ -49,7 +49,7 @@ class CorpusProjection:
     @classmethod
     def plan(cls, config: ProjectConfig) -> CorpusProjection:
         """Find the models and the shards. Raises ConfigError for models that cannot do the work."""
-        teacher, teacher_folder = _found(config.teacher)
+        teacher, teacher_folder = model_found(config.teacher)
         aligner, identity = aligner_found(config.aligner)
         labels = tuple(entity_types(teacher_folder))
         unknown = set(config.quality.labels or ()) - set(labels)
@@ -65,7 +65,7 @@ class CorpusProjection:
         made_by = pairs.read_json(RUN_FILE) or {}
         fingerprint = {
             "pairs": made_by.get("fingerprint", str(pairs)),
-            "teacher": _identity(teacher, teacher_folder),
+            "teacher": model_identity(teacher, teacher_folder),
             "aligner": identity,
             "quality": config.quality.model_dump(mode="json"),
         }
@@ -128,7 +128,7 @@ def aligner_found(config: AlignerConfig) -> tuple[AlignerConfig, dict[str, Any]]
     """
     identity: dict[str, Any] = {"settings": _deciding(config)}
     if config.model is not None:
-        config, folder = _found(config)
+        config, folder = model_found(config)
         read_settings(folder)
         identity["content"] = content_hash(folder)
     if config.links is not None:
@@ -154,11 +154,11 @@ def links_found(config: LinksConfig) -> tuple[LinksConfig, str | None]:
 
         home = Folder.at(config.model)
         return config.model_copy(update={"model": home.location}), hmm.content_hash(home)
-    config, folder = _found(config)
+    config, folder = model_found(config)
     return config, content_hash(folder)
 
 
-def _found(config: Model) -> tuple[Model, Path]:
+def model_found(config: Model) -> tuple[Model, Path]:
     """The configuration as every node must read it, and the model's folder on this machine.
 
     A local folder by its absolute path; a name on the hub with the commit that it stands for now,
@@ -172,7 +172,7 @@ def _found(config: Model) -> tuple[Model, Path]:
     return config.model_copy(update={"revision": folder.name}), folder
 
 
-def _identity(config: ModelConfig, folder: Path) -> dict[str, Any]:
+def model_identity(config: ModelConfig, folder: Path) -> dict[str, Any]:
     """What of a model's settings can change a label: its content, not its place or its pool."""
     return {"content": content_hash(folder), **_deciding(config)}
 

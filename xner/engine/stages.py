@@ -1,4 +1,4 @@
-"""The stages of the main job: each takes a shard's table and returns it with more columns.
+"""The stages of the jobs: each takes a shard's table and returns it with more columns.
 
 A stage holds its model and nothing of the engine that calls it, so the plain loop and the actors
 of Ray Data run the same object. Every stage returns as many rows as it was given.
@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from xner.config import AlignerConfig, QualityConfig, TeacherConfig
+from xner.config import AlignerConfig, ModelConfig, QualityConfig, TeacherConfig
 from xner.models.aligner import Aligner
 from xner.models.tagger import Tagger
 from xner.models.word_links import WordLinker, require_languages, word_linker
@@ -204,6 +204,21 @@ class Project:
             columns["reason"].append(projection.reason)
         table = _with_columns(table, schema.PSEUDO, columns)
         return table.replace_schema_metadata({"huggingface": _features(self._tags)})
+
+
+class Tag:
+    """Adds ``predicted`` and ``scores``: the tag that a model chose for each word, and how surely.
+
+    The words are the table's own, so that a gold is judged on its tokens.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._tagger = Tagger(config)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        words = [[(w["start"], w["end"]) for w in row] for row in table["words"].to_pylist()]
+        tags, scores = self._tagger.predict(table["text"].to_pylist(), words)
+        return _with_columns(table, schema.PREDICTED, {"predicted": tags, "scores": scores})
 
 
 def _with_columns(table: pa.Table, wanted: pa.Schema, columns: dict[str, list[Any]]) -> pa.Table:

@@ -54,7 +54,7 @@ class Comparison:
 def sentence_counts(
     gold: Sequence[Iterable[Mention]], predicted: Sequence[Iterable[Mention]], typed: bool = True
 ) -> SentenceCounts:
-    """[num_sentences, 3]: the strict counts of each sentence, as score_mentions sums them."""
+    """[num_sentences, 3]: the counts of each sentence, as score_mentions sums them."""
     rows = []
     for mentions, others in zip(gold, predicted, strict=True):
         wanted, found = (

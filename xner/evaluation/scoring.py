@@ -1,19 +1,22 @@
-"""Strict entity scores: a mention is right when both its span and its type are.
+"""Entity scores: a mention is right when both its span and its type are.
 
-On tags, seqeval in strict IOB2 mode says what the entities are (Nakayama 2018), so the figures are
-those that papers report; on raw text, mentions are compared by their characters. Both end in
-counts, and counts add: sentences, shards and workers can be scored apart and summed.
+On tags, seqeval in strict IOB2 mode says what the entities are (Nakayama 2018), or, where leniency
+is asked for, the reading of conlleval, the script of the CoNLL tasks (Tjong Kim Sang and
+Buchholz 2000); so the figures are those that papers report. On raw text, mentions are compared by
+their characters. All end in counts, and counts add: sentences, shards and workers can be scored
+apart and summed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from seqeval.scheme import IOB2, Entities
 
+from xner.text import iob2
 from xner.text.mentions import Mention
 
 
@@ -46,6 +49,11 @@ class Counts:
         wrong = self.false_positives + self.false_negatives
         return _rate(2 * self.true_positives, 2 * self.true_positives + wrong)
 
+    @property
+    def num_gold(self) -> int:
+        """Mentions of the gold."""
+        return self.true_positives + self.false_negatives
+
     def to_dict(self) -> dict[str, float]:
         """Rates and counts as JSON writes them."""
         return {
@@ -74,6 +82,11 @@ class Scores:
             },
         )
 
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the types, those counted in that only predictions have, as in seqeval."""
+        return sum(c.f1 for c in self.labels.values()) / len(self.labels) if self.labels else 0.0
+
     def to_dict(self) -> dict[str, Any]:
         """The overall counts and rates, and under ``labels`` those of each type."""
         return {
@@ -85,16 +98,36 @@ class Scores:
 def score_tags(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Scores:
     """Strict scores of IOB2 tags, one sequence a sentence; equal to seqeval's.
 
-    As in seqeval, an ``I-`` that continues nothing belongs to no entity.
     Raises ValueError when the two sides differ in sentences or in words.
     """
+    require_same_words(gold, predicted)
+    return score_mentions(tagged_words(gold), tagged_words(predicted))
+
+
+def tagged_words(sequences: Sequence[Sequence[str]], lenient: bool = False) -> list[list[Mention]]:
+    """The entities that the tags of each sentence mark, as mentions that count words.
+
+    An ``I-`` that continues nothing belongs to no entity, as in seqeval's strict IOB2 mode. With
+    ``lenient`` it begins one, as in conlleval. Raises ValueError for what is no IOB2 tag.
+    """
+    if lenient:
+        return [[Mention(*chunk) for chunk in iob2.chunks(iob2.repair(tags))] for tags in sequences]
+    for tag in {tag for tags in sequences for tag in tags}:
+        iob2.split_tag(tag)
+    return [
+        [Mention(entity.start, entity.end, entity.tag) for entity in entities]
+        for entities in Entities(sequences, IOB2).entities
+    ]
+
+
+def require_same_words(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> None:
+    """Raise ValueError when the two sides differ in sentences or in words."""
     _require_same_length(gold, predicted)
     for index, (tags, other) in enumerate(zip(gold, predicted, strict=True)):
         if len(tags) != len(other):
             raise ValueError(
                 f"sentence {index} has {len(tags)} gold tags but {len(other)} predicted ones"
             )
-    return _compared(_entities(gold), _entities(predicted))
 
 
 def score_mentions(
@@ -110,18 +143,13 @@ def score_mentions(
     return scores if typed else Scores(scores.overall)
 
 
-# A type, and what makes two mentions of that type the same one.
-_Labelled = tuple[str, Hashable]
-
-
-def _entities(sequences: Sequence[Sequence[str]]) -> set[_Labelled]:
-    found = Entities(sequences, IOB2).entities
-    return {(e.tag, (e.sent_id, e.start, e.end)) for entities in found for e in entities}
+# Type, sentence, first and last border.
+_Labelled = tuple[str, int, int, int]
 
 
 def _labelled_spans(sentences: Sequence[Iterable[Mention]], typed: bool) -> set[_Labelled]:
     return {
-        (mention.label if typed else "", (index, mention.start, mention.end))
+        (mention.label if typed else "", index, mention.start, mention.end)
         for index, mentions in enumerate(sentences)
         for mention in mentions
     }
@@ -129,7 +157,7 @@ def _labelled_spans(sentences: Sequence[Iterable[Mention]], typed: bool) -> set[
 
 def _compared(gold: set[_Labelled], predicted: set[_Labelled]) -> Scores:
     right, invented, missed = (
-        Counter(label for label, _ in mentions)
+        Counter(label for label, *_ in mentions)
         for mentions in (gold & predicted, predicted - gold, gold - predicted)
     )
     labels = {

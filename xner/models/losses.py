@@ -5,6 +5,10 @@ With p the probability of the given label and sg its detached copy: cross entrop
 (Li, He and Xu 2021; the forms are ours): `shifted` -(1+p)^g log p, `detached` -sg(p^g) log p,
 `power` -p^g log p; and generalised cross entropy (1-p^q)/q (Zhang and Sabuncu 2018), whose gradient
 `detached` has for g = q.
+
+A label may stand for several: where a corpus does not mark a type, its `O` is O or any tag of that
+type. p is then their summed probability, the marginal likelihood of training from sets with
+different types (Greenberg et al. 2018, with a CRF; here each token by itself).
 """
 
 from __future__ import annotations
@@ -48,19 +52,27 @@ def gce(log_p: Tensor, q: float) -> Tensor:
 
 
 def token_loss(
-    logits: Tensor, labels: Tensor, config: LossConfig, weights: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    config: LossConfig,
+    weights: Tensor | None = None,
+    stands_for: Tensor | None = None,
 ) -> Tensor:
     """Mean loss over the counted tokens (labels other than -100): a scalar, at least in float32.
 
     `logits` [..., labels], `labels` [...]; `weights`, [rows] or of labels' shape, multiply each
-    token's loss. The mean divides by the number of counted tokens, not by their weights; without
-    any counted token it is 0 and has a gradient of zeros.
+    token's loss. `stands_for`, bool [rows, labels, labels], says which labels each label of a row
+    may stand for; by default itself alone. The mean divides by the number of counted tokens, not by
+    their weights; without any counted token it is 0 and has a gradient of zeros.
     """
     counted = labels != IGNORED
-    kept = logits[counted]
-    if kept.dtype in (torch.bfloat16, torch.float16):
-        kept = kept.float()
-    log_p = kept.log_softmax(-1).gather(-1, labels[counted].unsqueeze(-1)).squeeze(-1)
+    given = labels[counted]
+    log_probabilities = _log_softmax(logits[counted])
+    if stands_for is None:
+        log_p = log_probabilities.gather(-1, given.unsqueeze(-1)).squeeze(-1)
+    else:
+        meant = stands_for[counted.nonzero()[:, 0], given]
+        log_p = log_probabilities.masked_fill(~meant, -torch.inf).logsumexp(-1)
     if config.name == "cross_entropy":
         losses = cross_entropy(log_p)
     elif config.name == "focal":
@@ -73,3 +85,9 @@ def token_loss(
         shape = weights.shape + (1,) * (labels.dim() - weights.dim())
         losses = losses * weights.reshape(shape).expand(labels.shape)[counted]
     return losses.sum() / counted.sum().clamp_min(1)
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """Log-probabilities over the last dimension, at least in float32."""
+    narrow = logits.dtype in (torch.bfloat16, torch.float16)
+    return (logits.float() if narrow else logits).log_softmax(-1)

@@ -223,9 +223,9 @@ class Tagger:
         """
         distinct = list(dict.fromkeys(texts))
         words = [segment(text) for text in distinct]
-        tags, scores = self._predict(distinct, words)
+        tags, scores = self.predict(distinct, words)
         found = {
-            text: iob2.decode(text_tags, spans, text_scores)
+            text: iob2.decode(iob2.repair(text_tags), spans, text_scores)
             for text, spans, text_tags, text_scores in zip(
                 distinct, words, tags, scores, strict=True
             )
@@ -234,12 +234,15 @@ class Tagger:
 
     def tag(self, texts: Sequence[str], words: Sequence[Sequence[Span]]) -> list[list[str]]:
         """One valid IOB2 tag for each given word of each text."""
-        return self._predict(texts, words)[0]
+        return [iob2.repair(tags) for tags in self.predict(texts, words)[0]]
 
-    def _predict(
+    def predict(
         self, texts: Sequence[str], words: Sequence[Sequence[Span]]
     ) -> tuple[list[list[str]], list[list[float]]]:
-        """Repaired tags, and the probability of the tag that the model chose, for every word."""
+        """The tag that the model chose for each given word of each text, and its probability.
+
+        A model chooses word by word, so the tags need not be valid IOB2.
+        """
         encoded = encode(self.tokenizer, texts, words, self.max_length)
         # A word that the tokenizer keeps nothing of is surely no part of a name.
         chosen = np.full(len(encoded.input_ids) + 1, self.tags.index("O"), dtype=np.int64)
@@ -266,9 +269,7 @@ class Tagger:
         word_scores = scores[encoded.read_at].tolist()
         bounds = encoded.word_bounds.tolist()
         slices = [slice(start, end) for start, end in pairwise(bounds)]
-        return [iob2.repair(word_tags[part]) for part in slices], [
-            word_scores[part] for part in slices
-        ]
+        return [word_tags[part] for part in slices], [word_scores[part] for part in slices]
 
 
 def _check_tags(tags: Sequence[str], folder: Path) -> None:

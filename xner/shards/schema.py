@@ -2,7 +2,8 @@
 
 ``pairs``: aligned sentences with their cleaning scores. ``pseudo``: the same rows with source
 mentions, every alignment considered, and the projected labels. ``alignments``: training examples
-of the aligner. A schema change that an old reader would misread raises ``SCHEMA_VERSION``.
+of the aligner. ``predicted``: tagged sentences with the tags that a model chose. A schema change
+that an old reader would misread raises ``SCHEMA_VERSION``.
 """
 
 from __future__ import annotations
@@ -98,6 +99,26 @@ ALIGNMENT_EXAMPLES = pa.schema(
         # Per name, where it stands in `text`; an empty list says that it does not.
         pa.field("spans", pa.list_(pa.list_(SPAN)), nullable=False),
         pa.field("origin", pa.string(), nullable=False),
+    ]
+)
+
+TAGGED = pa.schema(
+    [
+        # Number of the sentence in its source: tables may come back in any order.
+        pa.field("sentence", pa.int64(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("words", pa.list_(SPAN), nullable=False),
+        pa.field("tokens", pa.list_(pa.string()), nullable=False),
+        pa.field("tags", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+# `predicted` is what the model chose for each word, valid IOB2 or not, `scores` its probability.
+PREDICTED = pa.schema(
+    [
+        *TAGGED,
+        pa.field("predicted", pa.list_(pa.string()), nullable=False),
+        pa.field("scores", pa.list_(pa.float32()), nullable=False),
     ]
 )
 

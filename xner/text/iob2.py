@@ -7,7 +7,7 @@ guess; what models predict goes through :func:`repair` first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from xner.text.mentions import Mention
@@ -39,6 +39,13 @@ def split_tag(tag: str, prefixes: str = "BI") -> tuple[str, str]:
 def tags_of(labels: Iterable[str]) -> list[str]:
     """The tags of entity types, in the order of a model's labels: O, B-X, I-X, B-Y, ..."""
     return [OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in "BI")]
+
+
+def renamed(tag: str, label_map: Mapping[str, str]) -> str:
+    """The tag with its type as the map has it; ``O`` there, or nothing, drops the type."""
+    prefix, label = split_tag(tag)
+    target = label_map.get(label, OUTSIDE)
+    return OUTSIDE if target == OUTSIDE else f"{prefix}-{target}"
 
 
 def encode(mentions: Iterable[Mention], words: Sequence[Span]) -> list[str]:

@@ -25,7 +25,7 @@ from xner.models.encoder import load_config, load_tokenizer, window_length
 from xner.models.losses import IGNORED, token_loss
 from xner.models.tagger import Encoded, Tagger, collate, encode, label_ids, new_model, save_tagger
 from xner.shards.storage import Folder
-from xner.text.iob2 import OUTSIDE, chunks, split_tag
+from xner.text.iob2 import OUTSIDE, chunks, split_tag, tags_of
 from xner.training.encoders import TINY, Encoder, encoder_content, find_encoder
 from xner.training.loop import Batch, Progress, log_progress
 from xner.training.runs import (
@@ -39,11 +39,18 @@ from xner.training.runs import (
 
 @dataclass(frozen=True)
 class Windows:
-    """Encoded training sentences, the same in every epoch; ``weights`` is [windows] or None."""
+    """Encoded training sentences, the same in every epoch.
+
+    ``weights`` is [windows] or None. ``meanings`` is None, or says which tags a tag may stand for
+    in each of the label sets that the sources have, bool [sets, tags, tags]; ``label_set``
+    [windows] is the number of a window's set.
+    """
 
     encoded: Encoded
     labels: np.ndarray
     weights: np.ndarray | None
+    meanings: np.ndarray | None
+    label_set: np.ndarray
     pad_id: int
 
     @property
@@ -54,6 +61,8 @@ class Windows:
         batch = collate(self.encoded, rows, self.pad_id, labels=self.labels)
         if self.weights is not None:
             batch["weights"] = torch.from_numpy(self.weights[rows])
+        if self.meanings is not None:
+            batch["stands_for"] = torch.from_numpy(self.meanings[self.label_set[rows]])
         return batch
 
 
@@ -88,7 +97,11 @@ class TaggerTask:
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         counted = (batch["labels"] != IGNORED).sum()
         mean = token_loss(
-            model(**inputs).logits, batch["labels"], self.loss_config, batch.get("weights")
+            model(**inputs).logits,
+            batch["labels"],
+            self.loss_config,
+            batch.get("weights"),
+            batch.get("stands_for"),
         )
         return mean * counted, counted
 
@@ -100,7 +113,11 @@ class TaggerTask:
         )
         tagger = Tagger(config, (model, self._tokenizer))
         predicted = tagger.tag([s.text for s in self.dev], [s.words for s in self.dev])
-        found = [set(chunks(tags)) for tags in predicted]
+        # Whether a mention of a type that its source does not mark is right, nobody can tell.
+        found = [
+            {chunk for chunk in chunks(tags) if chunk[2] not in sentence.not_annotated}
+            for tags, sentence in zip(predicted, self.dev, strict=True)
+        ]
         gold = [set(chunks(sentence.tags)) for sentence in self.dev]
         right = sum(len(a & b) for a, b in zip(found, gold, strict=True))
         num_found, num_gold = sum(map(len, found)), sum(map(len, gold))
@@ -157,6 +174,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     with encoder.files() as folder:
         if config.encoder != TINY:
             labels = _labels_kept(folder, labels)
+        _check_not_annotated(training, labels)
         model, tokenizer = new_model(folder, labels)
     window_length(model, tokenizer, config.max_length)
     encoded = encode(
@@ -166,17 +184,48 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     if config.loss.weighting == "row":
         rows = np.array([s.weight for s in training], dtype=np.float32)
         weights = rows[encoded.text_index]
-    tags = label_ids(encoded, [s.tags for s in training], model.config.label2id)
+    tag_ids = model.config.label2id
+    label_sets = sorted({s.not_annotated for s in training})
+    number_of = {label_set: number for number, label_set in enumerate(label_sets)}
     return TaggerTask(
         encoder=encoder,
         labels=tuple(labels),
-        windows=Windows(encoded, tags, weights, tokenizer.pad_token_id),
+        windows=Windows(
+            encoded=encoded,
+            labels=label_ids(encoded, [s.tags for s in training], tag_ids),
+            weights=weights,
+            meanings=meanings(label_sets, tag_ids) if any(label_sets) else None,
+            label_set=np.array([number_of[s.not_annotated] for s in training])[encoded.text_index],
+            pad_id=tokenizer.pad_token_id,
+        ),
         dev=tuple(dev),
         loss_config=config.loss,
         max_length=config.max_length,
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
         dropout=config.dropout,
     )
+
+
+def meanings(label_sets: Sequence[Sequence[str]], tag_ids: Mapping[str, int]) -> np.ndarray:
+    """Which tags a tag may stand for, bool [sets, tags, tags], where these types are not marked.
+
+    Every tag stands for itself; ``O`` also for the tags of the types in a label set.
+    """
+    found = np.tile(np.eye(len(tag_ids), dtype=bool), (len(label_sets), 1, 1))
+    for number, label_set in enumerate(label_sets):
+        hidden = [tag_ids[tag] for tag in tags_of(label_set)]
+        found[number, tag_ids[OUTSIDE], hidden] = True
+    return found
+
+
+def _check_not_annotated(sentences: Sequence[TaggedSentence], labels: Sequence[str]) -> None:
+    """Refuse hidden types that nothing teaches: to say `O` or one of them would be all the same."""
+    hidden = {label for sentence in sentences for label in sentence.not_annotated}
+    if unknown := sorted(hidden.difference(labels)):
+        raise ConfigError(
+            f"data: not_annotated names {', '.join(unknown)}, which no other source marks and the "
+            f"model does not know ({', '.join(labels)})"
+        )
 
 
 def _read(sources: Sequence[TaggedSourceConfig]) -> list[TaggedSentence]:

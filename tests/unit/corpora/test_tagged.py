@@ -122,6 +122,16 @@ def test_conll_label_map_must_name_every_type(path: Path) -> None:
         read(path, "a B-product\nb B-group\nc B-PER\n", label_map={"PER": "PER"})
 
 
+def test_conll_sentences_carry_the_types_that_their_source_does_not_mark(path: Path) -> None:
+    settings: dict[str, Any] = {"label_map": {"person": "PER"}, "not_annotated": ["MISC", "LOC"]}
+    (sentence,) = read(path, "a B-person\n", **settings)
+    assert sentence.not_annotated == ("LOC", "MISC")
+    (plain,) = read(path, "a B-PER\n")
+    assert plain.not_annotated == ()
+    with pytest.raises(ConfigError, match=r"conll: not_annotated names PER, which the source mark"):
+        read(path, "a B-person\n", **settings | {"not_annotated": ["PER", "MISC"]})
+
+
 def test_conll_sample_is_fixed_ordered_and_nested(path: Path) -> None:
     content = "".join(f"w{index} O\n\n" for index in range(100))
     every = [sentence.text for sentence in read(path, content)]
