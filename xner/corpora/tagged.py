@@ -1,20 +1,23 @@
-"""Readers of tagged text: columns of tokens and tags, and our own pseudo-labelled shards.
+"""Tagged text for training and scoring, from other people's files and from our own shards.
 
-The CoNLL family is one format with habits: tabs or spaces, comments or none, document marks, a
-missing last blank line, four tag schemes. A file says by itself which it has, so only the two
-columns must be named. Tokens are kept as they are and joined to a raw text, on which the words are
-spans; tags come out as IOB2.
+Files come in the formats of :mod:`xner.corpora.tagged_formats`. Whatever the format, the tag scheme
+is found from the whole file, and tags come out as IOB2; tokens are kept as they are and joined to a
+raw text, on which the words are spans, where the file has none. Types are renamed as the settings
+say, and a sample is the same each time.
+
+An ``I-X`` that continues nothing is the habit of IOB1 in a file that IOB1 fits as a whole. In any
+other it is an error, which names the place, unless the settings allow to repair it.
 """
 
 from __future__ import annotations
 
-import codecs
+import logging
+import operator
 import random
-import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +25,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xner.config import TaggedSourceConfig
+from xner.corpora.tagged_formats import FORMATS, FileSentence
 from xner.errors import ConfigError, DataError
 from xner.shards.ledger import SHARD
 from xner.shards.schema import PSEUDO
-from xner.shards.storage import files_at, read_file
-from xner.text.iob2 import OUTSIDE, PREFIXES, detect_scheme, encode, renamed, split_tag, to_iob2
+from xner.shards.storage import files_at
+from xner.text.iob2 import OUTSIDE, detect_scheme, encode, renamed, repair, split_tag, to_iob2
 from xner.text.mentions import Mention
 from xner.text.words import Span, join, segment
+
+_log = logging.getLogger(__name__)
 
 _FOUR = {"PER": "PER", "LOC": "LOC", "ORG": "ORG", "MISC": "MISC"}
 _THREE = {"PER": "PER", "LOC": "LOC", "ORG": "ORG"}
@@ -36,10 +42,13 @@ _THREE = {"PER": "PER", "LOC": "LOC", "ORG": "ORG"}
 #: What the types of well-known sets are in CoNLL's four; documentation, and values to copy. A set
 #: of three types teaches a model that MISC does not exist, so do not mix the two without thought.
 LABEL_MAPS: dict[str, dict[str, str]] = {
+    "conll": _FOUR,
     "europarl": _FOUR,
     "wikigold": _FOUR,
     "btc": _THREE,
     "uner": _THREE,
+    "wikiann": _THREE,
+    "masakhaner": {**_THREE, "DATE": "O"},
     # Works and products are MISC in CoNLL's guide. A group is a band, a team, a party.
     "wnut17": {
         "person": "PER",
@@ -48,6 +57,28 @@ LABEL_MAPS: dict[str, dict[str, str]] = {
         "group": "ORG",
         "creative-work": "MISC",
         "product": "MISC",
+    },
+    "multiconer": {
+        "PER": "PER",
+        "LOC": "LOC",
+        "GRP": "ORG",
+        "CORP": "ORG",
+        "PROD": "MISC",
+        "CW": "MISC",
+    },
+    # The second version, with finer types. What is medical is seldom a name.
+    "multiconer2": {
+        fine: coarse
+        for coarse, types in {
+            "PER": "Scientist Artist Athlete Politician Cleric SportsManager OtherPER",
+            "LOC": "Facility HumanSettlement Station OtherLOC",
+            "ORG": "MusicalGRP SportsGRP PublicCorp PrivateCorp CarManufacturer "
+            "AerospaceManufacturer ORG",
+            "MISC": "VisualWork MusicalWork WrittenWork ArtWork Software "
+            "Clothing Vehicle Food Drink OtherPROD",
+            "O": "Medication/Vaccine MedicalProcedure AnatomicalStructure Symptom Disease",
+        }.items()
+        for fine in types.split()
     },
     # `LOCderiv` derives from a name ("deutsch"), `LOCpart` has one inside ("deutschlandweit").
     "germeval": {
@@ -65,11 +96,6 @@ LABEL_MAPS: dict[str, dict[str, str]] = {
         "OTHpart": "O",
     },
 }
-
-# A comment, unless it is the row of a token `#` in a file with spaces; the mark of a document.
-_COMMENT = "# "
-_SENT_ID = re.compile(r"# sent_id ?= ?(.+)")
-_DOCUMENT = "-DOCSTART-"
 
 _STATUS = pa.schema([PSEUDO.field("status")])
 _STATUS_AND_CORPUS = _STATUS.append(PSEUDO.field("corpus"))
@@ -107,7 +133,7 @@ def read_tagged(config: TaggedSourceConfig) -> list[TaggedSentence]:
     one that it has; DataError, with file and line, when its content is not what the format asks
     for.
     """
-    sentences = _read_conll(config) if config.format == "conll" else _read_pseudo(config)
+    sentences = _read_pseudo(config) if config.format == "pseudo" else _read_file(config)
     if not sentences:
         of = f" of {', '.join(config.corpora)}" if config.corpora else ""
         raise DataError(f"{config.path}: no sentences{of}")
@@ -136,153 +162,52 @@ def _sample(num_all: int, num_wanted: int | None) -> Sequence[int]:
     return sorted(sorted(range(num_all), key=lambda _: generator.random())[:num_wanted])
 
 
-class _Row(NamedTuple):
-    line: int
-    token: str
-    tag: str
-
-
-class _Block(NamedTuple):
-    """The rows of a sentence."""
-
-    rows: list[_Row]
-    sent_id: str | None
-
-
-class _Layout(NamedTuple):
-    """How a file writes its rows, as its first row shows."""
-
-    has_tabs: bool
-    num_columns: int
-    line: int
-
-
-def _read_conll(config: TaggedSourceConfig) -> list[TaggedSentence]:
-    blocks = list(_blocks(config))
+def _read_file(config: TaggedSourceConfig) -> list[TaggedSentence]:
+    found = FORMATS[config.format](config)
     try:
-        scheme = detect_scheme([row.tag for row in block.rows] for block in blocks)
+        scheme = detect_scheme(sentence.tags for sentence in found)
     except ValueError as error:
         raise DataError(f"{config.path}: {error}") from error
 
     tagged = []
-    for rows, sent_id in blocks:
+    num_repaired = 0
+    for sentence in found:
         try:
-            tags = to_iob2([row.tag for row in rows], scheme)
+            if config.repair_tags and scheme == "iob2":
+                tags = repair(sentence.tags)
+                num_repaired += sum(map(operator.ne, sentence.tags, tags))
+            else:
+                tags = to_iob2(sentence.tags, scheme)
         except ValueError as error:
+            hint = "; repair_tags = true reads it as B-" if scheme == "iob2" else ""
             raise DataError(
-                f"{config.path}:{rows[0].line}: in the sentence that begins here, {error}"
+                f"{sentence.where}: in the sentence that begins here, {error}{hint}"
             ) from error
-        # Some corpora have rows whose token was lost; outside of mentions they say nothing.
-        kept = [(row, tag) for row, tag in zip(rows, tags, strict=True) if row.token]
-        if kept:
-            text, words = join([row.token for row, _ in kept], config.lang)
-            kept_tags = tuple(tag for _, tag in kept)
-            tagged.append(
-                TaggedSentence(text, tuple(words), kept_tags, config.lang, sent_id=sent_id)
-            )
+        if (placed := _placed(sentence, tags, config.lang)) is not None:
+            tagged.append(placed)
+    if num_repaired:
+        _log.warning("%s: %d I- tags that continue nothing read as B-", config.path, num_repaired)
     mapped = _mapped(tagged, config)
     return [mapped[index] for index in _sample(len(mapped), config.max_sentences)]
 
 
-def _blocks(config: TaggedSourceConfig) -> Iterator[_Block]:
-    """The rows of each sentence; a blank line or a document mark ends one."""
-    lines = _lines(config.path)
-    layout = _layout(lines, config)
-    rows: list[_Row] = []
-    sent_id: str | None = None
-    for number, line in enumerate(lines, start=1):
-        if not line or line.startswith(_DOCUMENT):
-            if rows:
-                yield _Block(rows, sent_id)
-                sent_id = None
-            rows = []
-            continue
-        columns = _columns(line, layout.has_tabs)
-        if line.startswith(_COMMENT) and not _is_row(columns, layout, config):
-            if named := _SENT_ID.fullmatch(line):
-                sent_id = named[1]
-            continue
-        if len(columns) != layout.num_columns:
-            raise DataError(
-                f"{config.path}:{number}: {len(columns)} columns, expected {layout.num_columns} "
-                f"as in line {layout.line}: {line[:80]!r}"
-            )
-        rows.append(_row(config, number, columns))
-    if rows:
-        yield _Block(rows, sent_id)
-
-
-def _lines(path: str) -> list[str]:
-    """The lines less the white space at their ends.
-
-    Only a line feed ends a line, and only tabs and spaces are white space: tokens may hold U+0085.
-    """
-    content = read_file(path).removeprefix(codecs.BOM_UTF8)
-    lines = []
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        try:
-            lines.append(line.decode("utf-8").rstrip("\t \r"))
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}:{number}: byte {error.start + 1} of the line, 0x{line[error.start]:02x}, "
-                "is not UTF-8; convert the file first (iconv -t utf-8)"
-            ) from error
-    return lines
-
-
-def _columns(line: str, has_tabs: bool) -> list[str]:
-    return line.split("\t") if has_tabs else [column for column in line.split(" ") if column]
-
-
-def _layout(lines: list[str], config: TaggedSourceConfig) -> _Layout:
-    number, line = next(
-        (
-            (number, line)
-            for number, line in enumerate(lines, start=1)
-            if line and not line.startswith((_COMMENT, _DOCUMENT))
-        ),
-        (0, ""),
-    )
-    if not number:
-        raise DataError(f"{config.path}: no row of a token and a tag")
-    has_tabs = "\t" in line
-    num_columns = len(_columns(line, has_tabs))
-    for key in ("token_column", "tag_column"):
-        column = getattr(config, key)
-        if not -num_columns <= column < num_columns:
-            raise ConfigError(
-                f"{config.path}: {key} is {column}, but line {number} has {num_columns} columns"
-            )
-    if config.token_column % num_columns == config.tag_column % num_columns:
-        raise ConfigError(
-            f"{config.path}: token_column and tag_column are the same one; "
-            f"line {number} has {num_columns} columns"
-        )
-    return _Layout(has_tabs, num_columns, number)
-
-
-def _is_row(columns: list[str], layout: _Layout, config: TaggedSourceConfig) -> bool:
-    """Whether a line that begins like a comment is the row of a token ``#``."""
-    if len(columns) != layout.num_columns:
-        return False
-    try:
-        split_tag(columns[config.tag_column], PREFIXES)
-    except ValueError:
-        return False
-    return True
-
-
-def _row(config: TaggedSourceConfig, number: int, columns: list[str]) -> _Row:
-    token, tag = columns[config.token_column].strip(" "), columns[config.tag_column]
-    try:
-        split_tag(tag, PREFIXES)
-    except ValueError as error:
-        raise DataError(
-            f"{config.path}:{number}: {error}; is tag_column = {config.tag_column} right?"
-        ) from error
-    if not token and tag != OUTSIDE:
-        raise DataError(f"{config.path}:{number}: the tag {tag} on an empty token")
-    return _Row(number, token, tag)
+def _placed(sentence: FileSentence, tags: list[str], lang: str) -> TaggedSentence | None:
+    """The sentence with its words as spans of a raw text; None if there is no word in it."""
+    if sentence.text is not None:
+        text, words = sentence.text, segment(sentence.text)
+    else:
+        # Some corpora have rows whose token was lost; outside of mentions they say nothing.
+        for index, (token, tag) in enumerate(zip(sentence.tokens, tags, strict=True)):
+            if not token and tag != OUTSIDE:
+                raise DataError(
+                    f"{sentence.where}: in the sentence that begins here, position {index}: "
+                    f"the tag {tag} on an empty token"
+                )
+        tags = [tag for token, tag in zip(sentence.tokens, tags, strict=True) if token]
+        text, words = join([token for token in sentence.tokens if token], lang)
+    if not words:
+        return None
+    return TaggedSentence(text, tuple(words), tuple(tags), lang, sent_id=sentence.sent_id)
 
 
 def _mapped(sentences: list[TaggedSentence], config: TaggedSourceConfig) -> list[TaggedSentence]:
@@ -310,9 +235,10 @@ def _read_pseudo(config: TaggedSourceConfig) -> list[TaggedSentence]:
     offset = 0
     for name, rows in zip(names, accepted, strict=True):
         first, last = (bisect_left(chosen, border) for border in (offset, offset + len(rows)))
-        wanted = rows[np.array(chosen[first:last], np.int64) - offset]
-        table = folder.read_table(name, _PSEUDO_COLUMNS).take(wanted)
-        sentences += [_pseudo_sentence(row, f"{folder}/{name}") for row in table.to_pylist()]
+        if first < last:
+            wanted = rows[np.array(chosen[first:last], np.int64) - offset]
+            table = folder.read_table(name, _PSEUDO_COLUMNS).take(wanted)
+            sentences += [_pseudo_sentence(row, f"{folder}/{name}") for row in table.to_pylist()]
         offset += len(rows)
     return _mapped(sentences, config)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,7 +97,11 @@ class Folder:
         if filesystem.isfile(path):
             raise ConfigError(f"{self}: a file stands where a folder is expected")
         prefix = len(path.rstrip("/")) + 1
-        return sorted(found[prefix:] for found in filesystem.find(path))
+        try:
+            return sorted(found[prefix:] for found in filesystem.find(path))
+        # Most file systems find nothing in a folder that is not there; the hub's raises this.
+        except FileNotFoundError:
+            return []
 
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
@@ -178,7 +183,7 @@ class Folder:
             if missing:
                 raise DataError(
                     f"{self}/{name}: lacks the columns {', '.join(sorted(missing))}; "
-                    "expected a shard that xner wrote"
+                    f"it has {', '.join(parquet.schema_arrow.names)}"
                 )
             table = parquet.read(columns=schema.names).select(schema.names)
             try:
@@ -226,7 +231,7 @@ def read_file(url: str) -> bytes:
         raise ConfigError(f"{url}: is a folder; expected a file") from error
     except PermissionError as error:
         raise ConfigError(f"{url}: no permission to read it") from error
-    except OSError as error:
+    except http_errors(OSError) as error:
         raise TransientError(f"{url}: cannot be read: {error}") from error
     except (ValueError, ImportError) as error:
         raise ConfigError(f"{url}: not a location that can be opened: {error}") from error
@@ -235,16 +240,30 @@ def read_file(url: str) -> bytes:
 def files_at(url: str, suffix: str) -> tuple[Folder, list[str]]:
     """A file by itself, or those of a folder that end with ``suffix``: their folder and names.
 
-    Raises ConfigError when there is none.
+    Raises ConfigError when there is none, TransientError when the location does not answer.
     """
     folder = Folder.at(url)
     parent, _, name = folder.location.rpartition("/")
-    if folder.filesystem.isfile(folder.path("").rstrip("/")):
-        return Folder(parent or "/"), [name]
-    names = folder.names(suffix)
+    try:
+        if folder.filesystem.isfile(folder.path("").rstrip("/")):
+            return Folder(parent or "/"), [name]
+        names = folder.names(suffix)
+    except http_errors() as error:
+        raise TransientError(f"{folder}: cannot be read: {error}") from error
     if not names:
         raise ConfigError(f"{folder}: no such file, nor a folder with *{suffix} in it")
     return folder, names
+
+
+def http_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """The others, and what HTTP libraries raise that need not be an OSError.
+
+    The libraries are slow to import, and one that is not loaded cannot have raised. huggingface_hub
+    works with either of the last two.
+    """
+    bases = {"aiohttp": "ClientError", "httpx": "HTTPError", "httpx2": "HTTPError"}
+    loaded = (library for library in bases if library in sys.modules)
+    return (*others, *(getattr(sys.modules[library], bases[library]) for library in loaded))
 
 
 @contextmanager
@@ -253,6 +272,8 @@ def _parquet_explained(where: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{where}: no such file") from error
+    except http_errors() as error:
+        raise TransientError(f"{where}: cannot be read: {error}") from error
     except (pa.ArrowInvalid, OSError) as error:
         # What pyarrow says of a torn page is an OSError too, but comes from no system call.
         if isinstance(error, OSError) and error.errno is not None:
