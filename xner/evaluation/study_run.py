@@ -33,6 +33,7 @@ from xner.evaluation.scoring import tagged_words
 from xner.evaluation.study import Cell, Kind, Scoring, Step, Study
 from xner.evaluation.study_results import Result
 from xner.evaluation.tagger_run import predict
+from xner.evaluation.tagging import comparable
 from xner.models.hmm import SETTINGS_FILE
 from xner.shards.ledger import SHARD, SUMMARY_FILE, statistics_of
 from xner.shards.statistics import Statistics
@@ -117,7 +118,8 @@ class StudyRun:
             gold = read_tagged(source)
             predicted = predict(model, gold, EngineConfig(kind="inline"))
             wanted = tagged_words([each.tags for each in gold])
-            counts = sentence_counts(wanted, tagged_words(predicted))
+            found = tagged_words(comparable(predicted, {}, source.not_annotated))
+            counts = sentence_counts(wanted, found)
             columns = [np.full(len(gold), source.name), np.arange(len(gold)), *counts.T]
             tables.append(pa.table(dict(zip(_COUNTS.names, columns, strict=True))).cast(_COUNTS))
         folder = self.steps / step.name
