@@ -30,7 +30,7 @@ from xner.engine.recipes import CorpusProjection
 from xner.errors import DataError
 from xner.evaluation.bootstrap import sentence_counts
 from xner.evaluation.scoring import tagged_words
-from xner.evaluation.study import Cell, Kind, Scoring, Step, Study
+from xner.evaluation.study import Kind, Scoring, Step, Study
 from xner.evaluation.study_results import Result
 from xner.evaluation.tagger_run import predict
 from xner.evaluation.tagging import comparable
@@ -140,7 +140,7 @@ class StudyRun:
         counts = np.stack([table[each].to_numpy() for each in _COUNTS.names[2:]], axis=1)
         return [
             Result(
-                cell=Cell(**record["cell"]),
+                cell=self.study.cells[name],
                 gold=gold,
                 counts=counts[names == gold].astype(np.int64),
                 sentences=record["sentences"],

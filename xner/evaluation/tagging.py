@@ -108,12 +108,11 @@ def comparable(
     empty one keeps all. Types that the gold does not mark (``not_annotated``) cannot be judged and
     are dropped. Raises ValueError for what is no tag.
     """
-    label_of = {tag: split_tag(tag)[1] for tag in {tag for tags in predicted for tag in tags}}
-    targets = dict(label_map) or {label: label for label in label_of.values()}
-    kept = {
-        label: OUTSIDE if target in not_annotated else target for label, target in targets.items()
-    }
-    as_gold = {tag: renamed(tag, kept) for tag in label_of}
+    distinct = {tag for tags in predicted for tag in tags}
+    labels = {split_tag(tag)[1] for tag in distinct - {OUTSIDE}}
+    targets = label_map or {label: label for label in labels}
+    judged = {label: target for label, target in targets.items() if target not in not_annotated}
+    as_gold = {tag: renamed(tag, judged) for tag in distinct}
     return [[as_gold[tag] for tag in tags] for tags in predicted]
 
 
