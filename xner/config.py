@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0.0)]
+Name = Annotated[str, Field(pattern=r"^[^\W_][\w .+-]*$")]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(_[A-Za-z]+)?$")]
 
 
@@ -631,10 +632,52 @@ class EvaluateProjectionConfig(Record):
         return self
 
 
-class GoldConfig(TaggedSourceConfig):
-    """A labelled set to score on."""
+class EvaluatedModelConfig(ModelConfig):
+    """A tagger to score."""
 
-    name: str = Field(description="What results call it.")
+    name: Name = Field(description="What tables and files call it.")
+    label_map: dict[str, str] = Field(
+        default_factory=dict,
+        description="Entity type of the model -> type in the gold; `O` drops a type. "
+        "Empty: types are taken as they are; otherwise every type must be named.",
+    )
+
+
+class GoldConfig(TaggedSourceConfig):
+    """Tagged sentences to score on; predictions of types in `not_annotated` are left out."""
+
+    name: Name = Field(description="What tables and files call it.")
+    num_entities: int | None = Field(
+        None, ge=0, description="Entities that must be found in it, where the number is known."
+    )
+
+
+class EvaluateTaggerConfig(Record):
+    """`evaluate_tagger`: taggers and tagged gold in, scores and predictions out."""
+
+    models: list[EvaluatedModelConfig] = Field(
+        min_length=1, description="Taggers, each scored on each gold, and tested in pairs."
+    )
+    gold: list[GoldConfig] = Field(min_length=1, description="Gold sets.")
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    output: str = Field(description="Folder for the scores and the predictions.")
+    engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> EvaluateTaggerConfig:
+        for key in ("models", "gold"):
+            names = [each.name for each in getattr(self, key)]
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"{key}: two are named {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _gold_is_whole(self) -> EvaluateTaggerConfig:
+        for gold in self.gold:
+            if gold.max_sentences is not None:
+                raise ValueError(f"gold {gold.name}: max_sentences: a sample's score is another")
+        return self
 
 
 class StudyLanguageConfig(Record):
@@ -671,14 +714,6 @@ class StudyAlignerConfig(Record):
     links: LinksConfig | None = Field(
         None, description="Word links; those of kind `hmm` are learned from each language's pairs."
     )
-
-    @property
-    def name(self) -> str:
-        """What tables call it, e.g. `packed + hmm`."""
-        of = f" ({self.encoder})" if self.encoder else ""
-        entity = None if self.layout is None else f"{self.layout}{of}"
-        links = None if self.links is None else self.links.kind
-        return " + ".join(filter(None, (entity, links)))
 
     @model_validator(mode="after")
     def _someone_aligns(self) -> StudyAlignerConfig:

@@ -20,6 +20,7 @@ RECORDS = {
     "train_word_aligner": config.TrainWordAlignerConfig,
     "project_corpus": config.ProjectConfig,
     "evaluate_projection": config.EvaluateProjectionConfig,
+    "evaluate_tagger": config.EvaluateTaggerConfig,
     "run_study": config.StudyConfig,
 }
 

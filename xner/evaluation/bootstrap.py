@@ -7,13 +7,15 @@ resamples (Koehn 2004): what makes a sentence hard is then the same for both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from xner.config import BootstrapConfig
+from xner.evaluation.scoring import Scores
 from xner.text.mentions import Mention
 
 #: Of each sentence: true positives, false positives, false negatives.
@@ -75,6 +77,11 @@ def intervals(counts: SentenceCounts, config: BootstrapConfig) -> dict[str, Inte
         "recall": _interval(_rate(found, found + missed)),
         "f1": _interval(_f1(sums)),
     }
+
+
+def with_intervals(scores: Scores, found: Mapping[str, Interval]) -> dict[str, Any]:
+    """Scores and their intervals as JSON writes them."""
+    return {**scores.to_dict(), "intervals": {rate: asdict(each) for rate, each in found.items()}}
 
 
 def difference(

@@ -16,7 +16,13 @@ from typing import Any
 import pyarrow as pa
 
 from xner.config import BootstrapConfig, QualityConfig
-from xner.evaluation.bootstrap import Interval, SentenceCounts, intervals, sentence_counts
+from xner.evaluation.bootstrap import (
+    Interval,
+    SentenceCounts,
+    intervals,
+    sentence_counts,
+    with_intervals,
+)
 from xner.evaluation.calibration import CalibrationReport, calibrate
 from xner.evaluation.projection_errors import (
     ErrorGroup,
@@ -89,8 +95,8 @@ class ProjectionReport:
             "source_mentions": self.num_source_mentions,
             "gold_mentions": self.num_gold_mentions,
             "inexpressible_gold_mentions": self.inexpressible,
-            "typed": _with_intervals(self.typed, self.typed_intervals),
-            "untyped": _with_intervals(self.untyped, self.untyped_intervals),
+            "typed": with_intervals(self.typed, self.typed_intervals),
+            "untyped": with_intervals(self.untyped, self.untyped_intervals),
             "ceiling": self.ceiling.to_dict(),
             "ceiling_untyped": self.ceiling_untyped.to_dict(),
             "ceiling_given": self.ceiling_given.to_dict(),
@@ -265,7 +271,3 @@ def _rendering(pair: GoldPair, mention: Mention, counterpart: Mention | None) ->
 
 def _labels(mentions: Iterable[ProjectedMention]) -> list[Mention]:
     return [Mention(m.start, m.end, m.label, m.score) for m in mentions]
-
-
-def _with_intervals(scores: Scores, found: Mapping[str, Interval]) -> dict[str, Any]:
-    return {**scores.to_dict(), "intervals": {rate: asdict(each) for rate, each in found.items()}}

@@ -84,7 +84,7 @@ class Scores:
 
     @property
     def macro_f1(self) -> float:
-        """Mean F1 of the types, those counted in that only predictions have, as in seqeval."""
+        """Mean F1 of the types, with those that only predictions have, as in seqeval."""
         return sum(c.f1 for c in self.labels.values()) / len(self.labels) if self.labels else 0.0
 
     def to_dict(self) -> dict[str, Any]:

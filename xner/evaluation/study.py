@@ -153,8 +153,20 @@ def plan(config: StudyConfig, content: Callable[[str], str]) -> Study:
 
 def loss_name(loss: LossConfig) -> str:
     """A loss and those of its settings that are not the default."""
-    settings = loss.model_dump(exclude_defaults=True, exclude={"name"})
-    return " ".join([loss.name, *(f"{key}={value}" for key, value in settings.items())])
+    return " ".join([loss.name, *_set(loss, "name")])
+
+
+def aligner_name(aligner: StudyAlignerConfig) -> str:
+    """Who aligns, e.g. ``packed + hmm``, with those settings that are not the default."""
+    layout, links = aligner.layout, aligner.links
+    entity = [] if layout is None else [" ".join([layout, *_set(aligner, "layout", "links")])]
+    words = [] if links is None else [" ".join([links.kind, *_set(links, "kind")])]
+    return " + ".join(entity + words)
+
+
+def _set(record: Record, *without: str) -> list[str]:
+    settings = record.model_dump(exclude_defaults=True, exclude=set(without))
+    return [f"{key}={value}" for key, value in settings.items()]
 
 
 class _Plan:
@@ -195,7 +207,7 @@ class _Plan:
                 system="student",
                 lang=language.lang,
                 encoder=encoder,
-                aligner=aligner.name,
+                aligner=aligner_name(aligner),
                 loss=loss_name(loss),
                 initialisation=initialisation,
                 size=data.max_sentences,

@@ -32,7 +32,7 @@ from xner.evaluation.bootstrap import sentence_counts
 from xner.evaluation.scoring import tagged_words
 from xner.evaluation.study import Kind, Scoring, Step, Study
 from xner.evaluation.study_results import Result
-from xner.evaluation.tagger_run import predict
+from xner.evaluation.tagger_run import GoldSet, predict
 from xner.evaluation.tagging import comparable
 from xner.models.hmm import SETTINGS_FILE
 from xner.shards.ledger import SHARD, SUMMARY_FILE, statistics_of
@@ -115,7 +115,7 @@ class StudyRun:
         model = ModelConfig(model=recipe.model, batch_tokens=self.config.batch_tokens)
         tables = []
         for source in recipe.gold:
-            gold = read_tagged(source)
+            gold = GoldSet.read(source).sentences
             predicted = predict(model, gold, EngineConfig(kind="inline"))
             wanted = tagged_words([each.tags for each in gold])
             found = tagged_words(comparable(predicted, {}, source.not_annotated))

@@ -8,11 +8,17 @@ papers report, lets such a tag begin an entity. On valid tags the two are one.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from xner.config import BootstrapConfig
-from xner.evaluation.bootstrap import Interval, SentenceCounts, intervals, sentence_counts
+from xner.evaluation.bootstrap import (
+    Interval,
+    SentenceCounts,
+    intervals,
+    sentence_counts,
+    with_intervals,
+)
 from xner.evaluation.scoring import Scores, require_same_words, score_mentions, tagged_words
 from xner.text.iob2 import OUTSIDE, renamed, repair, split_tag
 
@@ -35,9 +41,8 @@ class TagScores:
     def to_dict(self) -> dict[str, Any]:
         """The scores as JSON writes them, without the counts of each sentence."""
         return {
-            **self.scores.to_dict(),
             "macro_f1": self.scores.macro_f1,
-            "intervals": {rate: asdict(each) for rate, each in self.intervals.items()},
+            **with_intervals(self.scores, self.intervals),
         }
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from xner.evaluation.bootstrap import Comparison, Interval
+from xner.evaluation.bootstrap import Comparison
 from xner.evaluation.calibration import Reliability
 from xner.evaluation.projection import ProjectionReport
 from xner.evaluation.projection_errors import KINDS
-from xner.evaluation.scoring import Counts
+from xner.report.scores import between, compared, rates
 from xner.report.terminal import print_summary
 
 
@@ -27,7 +27,7 @@ def print_projection(title: str, report: ProjectionReport) -> None:
         f"{title}: {report.num_pairs:,} pairs, {report.num_source_mentions:,} mentions projected, "
         f"{report.num_gold_mentions:,} in the gold ({report.inexpressible} cut words)",
         [
-            {**_rates(name, each.overall), "95 % of F1": _between(interval)}
+            {**rates(name, each.overall), "95 % of F1": between(interval)}
             for name, (each, interval) in scores.items()
         ],
     )
@@ -37,7 +37,7 @@ def print_projection(title: str, report: ProjectionReport) -> None:
         "the gold name against the source's": report.by_rendering,
     }
     for name, counts in groups.items():
-        print_summary(f"By {name}", [_rates(group, each) for group, each in counts.items()])
+        print_summary(f"By {name}", [rates(group, each) for group, each in counts.items()])
     calibration = report.calibration
     print_summary(
         "Labels by score (strict; expected calibration error "
@@ -71,32 +71,8 @@ def print_comparison(title: str, comparison: Comparison) -> None:
     """Print how much better one evaluation is than another, and how sure that is."""
     print_summary(
         title,
-        [
-            {
-                "": name,
-                "difference": found.f1,
-                "95 %": _between(found.interval),
-                "p": found.p,
-            }
-            for name, found in (("typed", comparison.typed), ("untyped", comparison.untyped))
-        ],
+        [compared("typed", comparison.typed), compared("untyped", comparison.untyped)],
     )
-
-
-def _rates(name: str, counts: Counts) -> dict[str, Any]:
-    return {
-        "": name,
-        "precision": counts.precision,
-        "recall": counts.recall,
-        "F1": counts.f1,
-        "right": counts.true_positives,
-        "wrong": counts.false_positives,
-        "missed": counts.false_negatives,
-    }
-
-
-def _between(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
 
 
 def _reliability(name: str, labels: Reliability) -> dict[str, Any]:

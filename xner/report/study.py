@@ -59,12 +59,13 @@ def system_name(cell: Cell, *without: str) -> str:
 
 
 def ranking_rows(scores: Sequence[SystemScore]) -> list[dict[str, Any]]:
-    """A ranking as records for a table."""
+    """A ranking as records for a table, with the axes in which its systems differ."""
+    axes = [axis for axis in AXES if len({each.cell.value(axis) for each in scores} - {None}) > 1]
     return [
         {
             "rank": rank,
             "system": _REFERENCES.get(each.cell.system, each.cell.system),
-            **{axis: each.cell.value(axis) for axis in AXES},
+            **{axis: each.cell.value(axis) for axis in axes},
             "sentences": round(each.sentences) or None,
             "seeds": each.num_seeds,
             "F1": each.mean,

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from xner.config import LossConfig, StudyConfig
+from xner.config import LossConfig, StudyAlignerConfig, StudyConfig
 from xner.errors import ConfigError
-from xner.evaluation.study import Cell, Study, loss_name, plan
+from xner.evaluation.study import Cell, Study, aligner_name, loss_name, plan
 
 TRAIN = {"path": "train.conll"}
 
@@ -81,7 +81,7 @@ def test_study_shares_an_aligner_whose_encoder_is_fixed() -> None:
     study = planned(config(grid=grid))
     assert study.num_of("aligner") == 1
     assert study.num_of("projection") == 4
-    assert {c.aligner for c in study.cells.values() if c.aligner} == {"single (c)"}
+    assert {c.aligner for c in study.cells.values() if c.aligner} == {"single encoder=c"}
 
 
 def test_study_steps_come_after_what_they_need() -> None:
@@ -151,6 +151,15 @@ def test_study_resolves_the_folders_of_other_steps() -> None:
 def test_study_names_a_loss_by_what_differs() -> None:
     assert loss_name(LossConfig()) == "cross_entropy"
     assert loss_name(LossConfig(name="gce", gamma=0.7)) == "gce gamma=0.7"
+
+
+def test_study_names_an_aligner_by_what_differs() -> None:
+    words = {"kind": "hmm", "adapt": False}
+    aligner = StudyAlignerConfig.model_validate({"layout": "packed", "links": words})
+    assert aligner_name(aligner) == "packed + hmm adapt=False"
+    grid = {"aligners": [{"links": {"kind": "hmm"}}, {"links": words}], "encoders": ["a"]}
+    cells = planned(config(grid=grid)).cells.values()
+    assert {cell.aligner for cell in cells if cell.aligner} == {"hmm", "hmm adapt=False"}
 
 
 @pytest.mark.parametrize(
