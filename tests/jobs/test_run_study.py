@@ -11,17 +11,36 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import study_world
 import tomli_w
+
+from xner.config import PrepareConfig
+from xner.corpora import miniature
+from xner.engine.recipes import CorpusPreparation
+from xner.models.tiny import new_encoder_folder
+from xner.shards.schema import ALIGNMENT_EXAMPLES
+from xner.shards.storage import Folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 IS_FULL = os.environ.get("XNER_STUDY") == "full"
+LANG = "de"
+GRID: dict[str, Any] = {
+    # Beside entity aligners of a few steps, which place nothing by themselves.
+    "aligners": [
+        {"layout": "single", "links": {"kind": "hmm"}},
+        {"layout": "packed", "links": {"kind": "hmm"}},
+    ],
+    "losses": [{"name": "cross_entropy"}, {"name": "opposite_focal"}],
+    "initialisations": ["encoder", "teacher"],
+    "sizes": [60, 120],
+    "seeds": [0, 1],
+}
 SMALL: dict[str, Any] = {
     "losses": [{"name": "opposite_focal"}],
     "initialisations": ["teacher"],
@@ -29,17 +48,75 @@ SMALL: dict[str, Any] = {
 }
 
 
+def make_world(folder: Path) -> None:
+    """Pairs, labelled text, alignment examples and two encoders, all of the miniature world."""
+    miniature.write_moses(folder / "opus", 150, target_langs=[LANG])
+    preparation = CorpusPreparation.plan(
+        PrepareConfig.model_validate(
+            {
+                "target_langs": [LANG],
+                "opus": {"root": str(folder / "opus"), "corpora": list(miniature.CORPORA)},
+                "shard_pairs": 150,
+                "output": str(folder / "pairs"),
+                "engine": {"kind": "inline"},
+            }
+        )
+    )
+    preparation.run.open()
+    preparation.run_pending(lambda count: None)
+    miniature.write_tagged(folder / "train.en.conll", "train", "en", 1000, seed=1)
+    miniature.write_tagged(folder / "train.de.conll", "train", LANG, 120, seed=2)
+    miniature.write_tagged(folder / "test.de.conll", "test", LANG, 60)
+    examples = list(miniature.alignment_examples("train", 200, LANG))
+    table = pa.Table.from_pylist(examples, schema=ALIGNMENT_EXAMPLES)
+    Folder.at(str(folder)).publish_table("examples/de.parquet", table)
+    texts = [text for each in miniature.sentences("train", 200) for text in each.texts.values()]
+    for seed in (0, 1):
+        new_encoder_folder(texts, folder / f"encoder-{seed}", seed)
+
+
+def recipe(folder: Path, output: Path, **grid: Any) -> dict[str, Any]:
+    """A study of this world as settings; ``grid`` is laid over the grid."""
+    training: Mapping[str, Any] = {"batch_tokens": 512, "learning_rate": 2e-3, "dev_share": 0.1}
+    return {
+        "grid": {"encoders": [str(folder / f"encoder-{seed}") for seed in (0, 1)], **GRID, **grid},
+        "languages": [
+            {
+                "lang": LANG,
+                "pairs": str(folder / "pairs" / f"en-{LANG}"),
+                "gold": [{"name": "mini", "path": str(folder / "test.de.conll"), "lang": LANG}],
+                "train": [{"path": str(folder / "train.de.conll"), "lang": LANG}],
+            }
+        ],
+        "teacher": {
+            "data": [{"path": str(folder / "train.en.conll")}],
+            "optimization": {**training, "epochs": 3},
+        },
+        "aligner": {
+            "examples": [str(folder / "examples")],
+            "optimization": {**training, "epochs": 1, "max_steps": 10},
+        },
+        "student": {**training, "epochs": 2},
+        # What models of a few steps find is wrong, and shall be learned from all the same.
+        "quality": {"min_teacher_score": 0.0, "min_alignment_score": 0.0, "max_unplaced": 9},
+        "max_length": 128,
+        "bootstrap": {"samples": 200},
+        "output": str(output),
+        "engine": {"kind": "inline"},
+    }
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    study_world.make_world(folder)
+    make_world(folder)
     return folder
 
 
 def command(world: Path, output: Path, *options: str) -> list[str]:
-    recipe = study_world.recipe(world, output, **({} if IS_FULL else SMALL))
+    settings = recipe(world, output, **({} if IS_FULL else SMALL))
     path = output.with_suffix(".toml")
-    path.write_text(tomli_w.dumps(recipe))
+    path.write_text(tomli_w.dumps(settings))
     return [sys.executable, str(PROJECT / "jobs" / "run_study.py"), str(path), *options]
 
 
@@ -111,7 +188,7 @@ def test_run_study_on_ray_reports_and_names_what_failed(
     from xner.errors import DataError
 
     job = runpy.run_path(str(PROJECT / "jobs" / "run_study.py"))
-    settings = study_world.recipe(
+    settings = recipe(
         world,
         tmp_path / "out",
         encoders=[str(world / "encoder-0")],
