@@ -1,7 +1,8 @@
 """Train a tagger: the teacher on labelled text, a student on pseudo-labelled shards.
 
-Writes a Hugging Face folder, with the run's summary in training.json. After a crash the same
-command goes on after the last epoch that was finished.
+Writes a Hugging Face folder with a model card, the run's summary in training.json and what it was
+trained and selected on in data.json. After a crash the same command goes on after the last epoch
+that was finished.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from xner.command_line import run_job
 from xner.config import TrainTaggerConfig
 from xner.engine.choose import connect_for_training
+from xner.report.card import write_tagger_card
 from xner.report.terminal import print_summary
 from xner.training.runs import as_rows, state_of
 from xner.training.tagger import train_tagger
@@ -20,6 +22,7 @@ def main(config: TrainTaggerConfig) -> None:
     """Train, or say that it is done."""
     connect_for_training(config.engine, config.optimization)
     summary = train_tagger(config)
+    write_tagger_card(config, summary)
     print_summary(f"train_tagger: {config.output}", as_rows(summary))
 
 

@@ -199,6 +199,24 @@ class ProjectConfig(Record):
     engine: EngineConfig = EngineConfig()
 
 
+class RelabelConfig(Record):
+    """`relabel`: pseudo-labelled shards and a student in, shards with the labels of both out."""
+
+    pseudo: str = Field(description="Folder of shards of project_corpus, or of this job.")
+    output: str = Field(description="Folder for the relabelled shards.")
+    student: ModelConfig = Field(description="A tagger that reads the target language.")
+    combine: Literal["agreement", "student", "union"] = Field(
+        "agreement",
+        description="`agreement`: keep the rows where both say the same; `student`: what the "
+        "student says, also of rows that projection refused; `union`: the projected mentions, and "
+        "the student's where these leave room.",
+    )
+    min_student_score: Share = Field(
+        0.5, description="A mention of the student below this makes its row doubtful: refused."
+    )
+    engine: EngineConfig = EngineConfig()
+
+
 class OpusConfig(Record):
     """Archives in the layout of the OPUS object store."""
 
@@ -326,6 +344,12 @@ class TaggedSourceConfig(Record):
     max_sentences: Count | None = Field(
         None, description="Read no more than these (a fixed sample)."
     )
+    repeat: float = Field(
+        1.0,
+        gt=0,
+        description="How often a training epoch has each sentence: 3 thrice, 0.5 a half of them, "
+        "drawn anew for each epoch. So sources are mixed.",
+    )
 
     @model_validator(mode="after")
     def _corpora_where_rows_name_theirs(self) -> TaggedSourceConfig:
@@ -390,8 +414,20 @@ class LossConfig(Record):
     form: Literal["shifted", "detached", "power"] = Field(
         "shifted", description="Form of `opposite_focal`."
     )
-    weighting: Literal["none", "row"] = Field(
-        "none", description="`row`: multiply by the weight of a pseudo-labelled row."
+    weighting: Literal["none", "row", "teacher", "alignment"] = Field(
+        "none",
+        description="What the loss of a word is multiplied by. `row`: the weight of its "
+        "pseudo-labelled row; `teacher`, `alignment`: that score of the mention it is in, over the "
+        "mean of such scores, and 1 outside of mentions.",
+    )
+    agreement: float = Field(
+        0.0,
+        ge=0,
+        description="Train two students that differ by their heads, and add this times their "
+        "divergence from what they say on average; the first is kept. 0 trains one.",
+    )
+    agreement_warmup: int = Field(
+        1, ge=0, description="Epochs until then: the students have to know something first."
     )
 
 
@@ -402,11 +438,25 @@ class TrainTaggerConfig(Record):
         "xlm-roberta-base",
         description="Encoder or tagger to start from: hub name, folder, or `tiny` (from nothing).",
     )
+    replace_head: bool = Field(
+        False,
+        description="Of a tagger that lacks types of `data`, keep the encoder alone; by default it "
+        "is an error. A tagger that knows all of them, or more, always keeps its types.",
+    )
     data: list[TaggedSourceConfig] = Field(min_length=1)
     dev: list[TaggedSourceConfig] = Field(
         default_factory=list, description="Selection data; by default a held-out share of `data`."
     )
+    select_on_target_gold: bool = Field(
+        False,
+        description="Allow `dev` to be labels of people in a language of which `data` has "
+        "pseudo-labels alone. The result is then no longer one without target-language labels, and "
+        "the model card says so.",
+    )
     max_length: Count = Field(256, description="Longest window in sub-words.")
+    license: str | None = Field(
+        None, description="Licence for the model card, as the hub names it; by default `unknown`."
+    )
     dropout: Share | None = Field(
         None, description="Dropout in training; by default the encoder's own."
     )
@@ -414,6 +464,21 @@ class TrainTaggerConfig(Record):
     optimization: OptimizationConfig = OptimizationConfig()
     output: str = Field(description="Model folder to write.")
     engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _dev_is_read_once(self) -> TrainTaggerConfig:
+        if any(source.repeat != 1 for source in self.dev):
+            raise ValueError("dev: repeat is for sources that are trained on")
+        return self
+
+    @model_validator(mode="after")
+    def _students_come_to_agree(self) -> TrainTaggerConfig:
+        loss, epochs = self.loss, self.optimization.epochs
+        if loss.agreement and loss.agreement_warmup >= epochs:
+            raise ValueError(
+                f"loss.agreement_warmup ({loss.agreement_warmup}) leaves none of {epochs} epochs"
+            )
+        return self
 
 
 class NegativesMix(Record):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xner.config import LossConfig
-from xner.models.losses import token_loss
+from xner.models.losses import disagreement, token_loss
 
 ALL = [
     LossConfig(name="cross_entropy"),
@@ -159,3 +159,42 @@ def test_losses_what_a_label_stands_for_is_left_to_the_model() -> None:
     everything = torch.ones(1, 4, 4, dtype=torch.bool)
     token_loss(logits, torch.tensor([[0]]), ALL[0], stands_for=everything).backward()
     assert torch.allclose(logits.grad, torch.zeros(1, 1, 4), atol=1e-6)
+
+
+def test_losses_disagreement_closed_form() -> None:
+    p = torch.tensor([[0.9, 0.1], [0.5, 0.5]], dtype=torch.float64)
+    logits = torch.stack([p.log(), torch.zeros(2, 2)], dim=1)
+    q = p.mean(0)
+    expected = sum((q * (q / each).log()).sum() for each in p) / 2
+    labels = torch.tensor([0, -100])
+    assert disagreement(logits, labels).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_losses_disagreement_of_equal_students_is_zero() -> None:
+    one = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(6))
+    logits = torch.stack([one, one]).requires_grad_()
+    loss = disagreement(logits, torch.zeros(3, 4, dtype=torch.int64))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
+    assert logits.grad.abs().max() < 1e-6
+
+
+def test_losses_disagreement_draws_each_student_to_their_mean() -> None:
+    """The gradient of KL(q || p) by the logits is p - q, as if q did not depend on them."""
+    generator = torch.Generator().manual_seed(7)
+    logits = torch.randn(2, 6, 3, dtype=torch.float64, generator=generator, requires_grad=True)
+    disagreement(logits, torch.zeros(6, dtype=torch.int64)).backward()
+    p = logits.detach().softmax(-1)
+    assert torch.allclose(logits.grad, (p - p.mean(0)) / (2 * 6))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_losses_disagreement_finite_at_the_ends(dtype: torch.dtype) -> None:
+    sure = torch.tensor([[500.0, -500.0], [-500.0, 500.0], [0.0, 0.0]], dtype=dtype)
+    logits = torch.stack([sure, sure.flip(-1)]).requires_grad_()
+    loss = disagreement(logits, torch.tensor([0, 1, 0]))
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+    assert disagreement(logits, torch.full((3,), -100)).item() == 0

@@ -152,7 +152,7 @@ def test_tagger_label_ids(folder: Path) -> None:
     batch = collate(encoded, np.array([0]), tokenizer.pad_token_id, labels=labels)
     assert batch["labels"].shape == batch["input_ids"].shape
     assert (batch["labels"][batch["attention_mask"] == 0] == IGNORED).all()
-    with pytest.raises(ValueError, match="4 tags for 5 words"):
+    with pytest.raises(ValueError, match="4 values for 5 words"):
         label_ids(encoded, [tags[:4], []], label2id)
 
 

@@ -5,16 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from pydantic import ValidationError
 from transformers import pipeline
 
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig
+from xner.corpora.tagged import TaggedSentence
 from xner.errors import ConfigError
 from xner.models.losses import IGNORED
 from xner.models.tagger import Tagger
+from xner.shards.schema import PSEUDO
 from xner.shards.storage import Folder
-from xner.training.tagger import make_task, train_tagger
+from xner.text.words import segment
+from xner.training.tagger import draw_counts, make_task, train_tagger, word_weights
 
 
 def test_tagger_learns_from_nothing(tagger_recipe: Any, tmp_path: Path) -> None:
@@ -146,6 +152,188 @@ def test_tagger_refuses_a_hidden_type_that_nothing_teaches(
     source = {"path": str(tagged_file), "lang": "de", "not_annotated": ["MISC"]}
     with pytest.raises(ConfigError, match="not_annotated names MISC"):
         make_task(tagger_recipe(data=[source]), Folder.at(str(tmp_path / "run")))
+
+
+def scored(tags: str, *scores: tuple[float, float], weight: float = 1.0) -> TaggedSentence:
+    words = tuple((2 * index, 2 * index + 1) for index in range(len(tags.split())))
+    text = " ".join("a" for _ in words)
+    return TaggedSentence(text, words, tuple(tags.split()), "de", weight, scores=scores)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "weights"),
+    [
+        ("row", [0.25, 0.25, 0.25, 1, 1]),
+        # Scores of words in mentions: 0.2, 0.6 and the gold's 1; their mean is 0.6.
+        ("teacher", [1 / 3, 1, 1, 1, 5 / 3]),
+        # 0.5, 0.25 and 1, mean 7 / 12; the score of a mention that a label map dropped is none.
+        ("alignment", [6 / 7, 3 / 7, 1, 1, 12 / 7]),
+    ],
+)
+def test_tagger_word_weights(weighting: Any, weights: list[float]) -> None:
+    sentences = [
+        scored("B-PER B-LOC O", (0.2, 0.5), (0.6, 0.25), (0.1, 0.1), weight=0.25),
+        scored("O B-LOC"),
+    ]
+    found = word_weights(sentences, LossConfig(weighting=weighting))
+    assert found == pytest.approx(weights)
+
+
+@pytest.fixture
+def pseudo_shard(tmp_path: Path) -> Path:
+    """Two pseudo-labelled rows, whose mentions the teacher scored 1 / 2 and 1."""
+    text = "Herr Tom kam"
+    rows = [
+        {
+            "pair_id": str(number),
+            "corpus": "Made",
+            "source_lang": "en",
+            "target_lang": "de",
+            "source": "",
+            "target": text,
+            "mentions": [
+                {"start": 5, "end": 8, "label": "PER", "score": score, "alignment_score": 1.0}
+            ],
+            "tokens": text.split(),
+            "weight": 1.0,
+            "status": "ok",
+        }
+        for number, score in enumerate([0.5, 1.0])
+    ]
+    path = tmp_path / "pseudo.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, PSEUDO), path)
+    return path
+
+
+def test_tagger_weights_reach_the_words_they_are_of(
+    pseudo_shard: Path, tagger_recipe: Any, tmp_path: Path
+) -> None:
+    recipe = tagger_recipe(
+        data=[{"path": str(pseudo_shard), "format": "pseudo"}],
+        loss={"weighting": "teacher"},
+        optimization={"dev_share": 0.0},
+    )
+    task = make_task(recipe, Folder.at(str(tmp_path / "run")))
+    batch = task.windows.collate(np.arange(2))
+    counted = batch["labels"] != IGNORED
+    assert batch["weights"].shape == batch["labels"].shape
+    assert batch["weights"][counted].tolist() == pytest.approx([1, 2 / 3, 1, 1, 4 / 3, 1])
+
+
+def test_tagger_draws_sentences_as_often_as_their_source_says() -> None:
+    repeats = np.repeat([1.0, 2.5, 0.25], 100)
+    first, again, second = (draw_counts(repeats, (0, epoch)) for epoch in (0, 0, 1))
+    assert first.tolist() == again.tolist() != second.tolist()
+    for counts in (first, second):
+        assert abs(counts.sum() - 375) <= 1
+        assert set(counts[:100]) == {1}
+        assert set(counts[100:200]) == {2, 3}
+        assert set(counts[200:]) == {0, 1}
+    mean = np.mean([draw_counts(repeats, (0, epoch)) for epoch in range(400)], axis=0)
+    assert mean == pytest.approx(repeats, abs=0.15)
+
+
+def test_tagger_mixes_sources(tagged_file: Path, tagger_recipe: Any, tmp_path: Path) -> None:
+    people = {**people_only(tagged_file, tmp_path), "repeat": 0.25}
+    whole = {"path": str(tagged_file), "lang": "de", "repeat": 2}
+    recipe = tagger_recipe(data=[whole, people], optimization={"dev_share": 0.0})
+    task = make_task(recipe, Folder.at(str(tmp_path / "run")))
+    epochs = [task.epoch(number) for number in (0, 0, 1)]
+    assert [len(epoch.lengths) for epoch in epochs] == [900, 900, 900]
+    assert epochs[0].drawn.tolist() == epochs[1].drawn.tolist() != epochs[2].drawn.tolist()
+    assert sorted(epochs[0].drawn)[:4] == [0, 0, 1, 1]
+    batch = epochs[0].collate(np.array([899]))
+    assert torch.equal(batch["input_ids"], task.windows.collate(epochs[0].drawn[899:])["input_ids"])
+    with pytest.raises(ConfigError, match="an epoch would have no sentence"):
+        few = {**whole, "repeat": 1e-3, "max_sentences": 100}
+        make_task(tagger_recipe(data=[few]), Folder.at(str(tmp_path / "run")))
+
+
+def test_tagger_dev_is_read_once(tagged_file: Path, tagger_recipe: Any) -> None:
+    with pytest.raises(ValidationError, match="repeat is for sources that are trained on"):
+        tagger_recipe(dev=[{"path": str(tagged_file), "repeat": 2}])
+
+
+def test_tagger_names_the_types_that_the_tagger_it_goes_on_from_lacks(
+    trained_tagger: Path, tmp_path: Path, tagger_recipe: Any
+) -> None:
+    (tmp_path / "other.conll").write_text("Herr O\nTom B-person\n\nnach O\nUlm B-LOC\n\n" * 9)
+    settings = {"encoder": str(trained_tagger), "data": [{"path": str(tmp_path / "other.conll")}]}
+    run_folder = Folder.at(str(tmp_path / "run"))
+    with pytest.raises(ConfigError, match=r"data: person unknown to the tagger .* LOC, PER; map"):
+        make_task(tagger_recipe(**settings, optimization={"dev_share": 0.0}), run_folder)
+    recipe = tagger_recipe(**settings, optimization={"dev_share": 0.0}, replace_head=True)
+    assert make_task(recipe, run_folder).labels == ("LOC", "person")
+
+
+def test_tagger_folder_says_what_it_was_trained_and_selected_on(
+    tagged_file: Path, trained_tagger: Path
+) -> None:
+    about = json.loads((trained_tagger / "data.json").read_text())
+    (data,), (dev,) = about["data"], about["dev"]
+    assert data["path"] == dev["path"] == str(tagged_file)
+    assert data["sentences"] + dev["sentences"] == 400
+    assert data["mentions"] == {label: data["sentences"] for label in ("LOC", "PER")}
+    assert data["languages"] == ["de"]
+    assert about["selected_on"] == {
+        "paths": [],
+        "held_out_share_of_data": 0.05,
+        "sentences": dev["sentences"],
+        "target_gold": [],
+    }
+
+
+def test_tagger_selects_on_target_gold_only_when_told_to(
+    tagged_file: Path, pseudo_shard: Path, tagger_recipe: Any, tmp_path: Path
+) -> None:
+    gold, pseudo = ({"path": str(path), "lang": "de"} for path in (tagged_file, pseudo_shard))
+    pseudo["format"] = "pseudo"
+    run_folder = Folder.at(str(tmp_path / "run"))
+    with pytest.raises(ConfigError, match="dev: labels of people in de, of which data has pseudo"):
+        make_task(tagger_recipe(data=[pseudo], dev=[gold]), run_folder)
+    recipe = tagger_recipe(data=[pseudo], dev=[gold], select_on_target_gold=True)
+    selected_on = make_task(recipe, run_folder).about["selected_on"]
+    assert selected_on["target_gold"] == ["de"]
+    assert selected_on["paths"] == [str(tagged_file)]
+    # Neither another language nor pseudo-labels are target gold, nor what is trained on as well.
+    for data, dev in (([pseudo], [{**gold, "lang": "en"}]), ([pseudo], [pseudo])):
+        make_task(tagger_recipe(data=data, dev=dev), run_folder)
+    about = make_task(tagger_recipe(data=[pseudo, gold], dev=[gold]), run_folder).about
+    assert about["selected_on"]["target_gold"] == []
+
+
+def test_tagger_students_learn_from_each_other(tagger_recipe: Any, tmp_path: Path) -> None:
+    recipe = tagger_recipe(loss={"agreement": 5.0, "agreement_warmup": 2})
+    task = make_task(recipe, Folder.at(str(tmp_path / "run")))
+    torch.manual_seed(0)
+    students = task.make_model().eval()
+    cold, warm = (task.epoch(number).collate(np.arange(8)) for number in (1, 2))
+    assert "agreement" not in cold
+    assert warm["agreement"] == 5
+    # The encoders are the same, so all that they differ by is their heads.
+    loss, count = task.loss(students, cold)
+    more, same_count = task.loss(students, warm)
+    assert count == same_count
+    assert more.item() > loss.item() + 0.1
+    (more - loss).backward()
+    for student in (students.first, students.second):
+        assert all(parameter.grad.abs().sum() > 0 for parameter in student.classifier.parameters())
+    students.second.load_state_dict(students.first.state_dict())
+    loss, more = (task.loss(students, batch)[0].item() for batch in (cold, warm))
+    assert more == pytest.approx(loss, rel=1e-5)
+
+
+def test_tagger_students_leave_a_plain_tagger(tagger_recipe: Any, tmp_path: Path) -> None:
+    summary = train_tagger(tagger_recipe(loss={"agreement": 2.0}))
+    assert summary["metrics"]["dev_f1"] > 0.9
+    tagger = Tagger(ModelConfig(model=str(tmp_path / "model"), device="cpu", precision="fp32"))
+    text = "gestern sah Herr Kalosen im Garten"
+    assert tagger.tag([text], [segment(text)]) == [["O", "O", "O", "B-PER", "O", "O"]]
+
+
+def test_tagger_students_need_an_epoch_to_agree_in(tagger_recipe: Any) -> None:
+    with pytest.raises(ValidationError, match=r"agreement_warmup \(4\) leaves none of 4 epochs"):
+        tagger_recipe(loss={"agreement": 1.0, "agreement_warmup": 4})
 
 
 def test_tagger_without_entities_is_refused(tagger_recipe: Any, tmp_path: Path) -> None:

@@ -82,3 +82,15 @@ def test_train_jobs_tell_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     assert f"{tmp_path}/nowhere.conll: no such file" in outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.toml"]
+
+
+def test_train_jobs_tagger_writes_a_card_that_goes_with_its_license(
+    tagger_recipe: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = runpy.run_path(str(JOBS / "train_tagger.py"))
+    job["main"](tagger_recipe(optimization={"max_steps": 12}))
+    card = tmp_path / "model" / "README.md"
+    assert "license: unknown" in card.read_text()
+    job["main"](tagger_recipe(optimization={"max_steps": 12}, license="mit"))
+    assert "license: mit" in card.read_text()
+    assert "| loss.name | cross_entropy |" in card.read_text()

@@ -32,7 +32,7 @@ from xner.shards.schema import PSEUDO
 from xner.shards.storage import files_at
 from xner.text.iob2 import OUTSIDE, detect_scheme, encode, renamed, repair, split_tag, to_iob2
 from xner.text.mentions import Mention
-from xner.text.words import Span, join, segment
+from xner.text.words import Span, join, segment, words_in
 
 _log = logging.getLogger(__name__)
 
@@ -114,6 +114,8 @@ class TaggedSentence:
     ``weight`` is the row's in pseudo-labelled text and 1 in text that people labelled. ``sent_id``
     is what a comment ``# sent_id = …`` above the sentence names, as in Universal Dependencies.
     ``not_annotated`` are the types that an ``O`` may hide, because its source does not mark them.
+    ``scores`` of pseudo-labelled text are the teacher's and the aligner's score of the mention that
+    each word is in; 1 where there is none to score.
     """
 
     text: str
@@ -123,6 +125,7 @@ class TaggedSentence:
     weight: float = 1.0
     sent_id: str | None = None
     not_annotated: tuple[str, ...] = ()
+    scores: tuple[tuple[float, float], ...] = ()
 
 
 def read_tagged(config: TaggedSourceConfig) -> list[TaggedSentence]:
@@ -266,4 +269,28 @@ def _pseudo_sentence(row: dict[str, Any], path: str) -> TaggedSentence:
         tags = encode((Mention(m["start"], m["end"], m["label"]) for m in row["mentions"]), words)
     except ValueError as error:
         raise DataError(f"{path}: row {row['pair_id']}: {error}") from error
-    return TaggedSentence(text, tuple(words), tuple(tags), row["target_lang"], row["weight"])
+    return TaggedSentence(
+        text,
+        tuple(words),
+        tuple(tags),
+        row["target_lang"],
+        row["weight"],
+        scores=_scores(row["mentions"], words),
+    )
+
+
+_UNSCORED = (1.0, 1.0)
+
+
+def _scores(
+    mentions: list[dict[str, Any]], words: Sequence[Span]
+) -> tuple[tuple[float, float], ...]:
+    """The scores of the mention of each word; a shared word is the first's, as in ``encode``."""
+    found = [_UNSCORED] * len(words)
+    for mention in sorted(mentions, key=lambda each: each["start"], reverse=True):
+        teacher, aligner = (
+            1.0 if mention[name] is None else mention[name] for name in ("score", "alignment_score")
+        )
+        for index in words_in(mention["start"], mention["end"], words):
+            found[index] = (teacher, aligner)
+    return tuple(found)

@@ -14,13 +14,20 @@ import pyarrow as pa
 from fsspec.core import url_to_fs
 from pydantic import BaseModel
 
-from xner.config import AlignerConfig, LinksConfig, ModelConfig, PrepareConfig, ProjectConfig
+from xner.config import (
+    AlignerConfig,
+    LinksConfig,
+    ModelConfig,
+    PrepareConfig,
+    ProjectConfig,
+    RelabelConfig,
+)
 from xner.corpora.opus import Archive, archives
 from xner.corpora.sampling import quotas
 from xner.engine import preparing
 from xner.engine.choose import engine_for
 from xner.engine.flow import Flow, ShardResult, Step
-from xner.engine.stages import Align, Label, Project
+from xner.engine.stages import Align, Label, Project, Relabel, labels_in
 from xner.errors import ConfigError, DataError
 from xner.models import eflomal
 from xner.models.aligner import read_settings
@@ -81,7 +88,7 @@ class CorpusProjection:
         engine = engine_for(config.engine, [config.teacher.pool, config.aligner.pool])
         return engine.run_shards(
             self.run.pending(self.pairs),
-            read=partial(_read_pairs, self.pairs),
+            read=partial(_read_shard, self.pairs, schema.PAIRS),
             steps=[
                 Step("label", Label, (config.teacher,), config.teacher.pool),
                 Step("align", Align, (config.aligner,), config.aligner.pool),
@@ -89,6 +96,64 @@ class CorpusProjection:
             ],
             commit=partial(_commit, self.run),
         )
+
+
+@dataclass(frozen=True)
+class CorpusRelabelling:
+    """A round of self-training: pseudo-labelled shards with their student found."""
+
+    config: RelabelConfig
+    run: Run
+    pseudo: Folder
+    labels: tuple[str, ...]
+
+    @classmethod
+    def plan(cls, config: RelabelConfig) -> CorpusRelabelling:
+        """Find the student and the shards. Raises ConfigError and DataError where one is not."""
+        student, student_folder = _found(config.student)
+        pseudo = Folder.at(config.pseudo)
+        made_by = pseudo.read_json(RUN_FILE) or {}
+        fingerprint = {
+            # Who labelled first is told on, for whoever has only these shards.
+            **{
+                part: made_by[part] for part in ("teacher", "aligner", "quality") if part in made_by
+            },
+            "pseudo": made_by.get("fingerprint", str(pseudo)),
+            "student": {
+                **_identity(student, student_folder),
+                "combine": config.combine,
+                "min_student_score": config.min_student_score,
+            },
+        }
+        run = Run(Folder.at(config.output), "relabel", fingerprint)
+        run.pending(pseudo)
+        known = entity_types(student_folder)
+        labels = tuple(dict.fromkeys([*_labels_of(pseudo), *known]))
+        return cls(config.model_copy(update={"student": student}), run, pseudo, labels)
+
+    def run_pending(self) -> Iterator[ShardResult]:
+        """Relabel and commit every pending shard; results as they come."""
+        config = self.config
+        engine = engine_for(config.engine, [config.student.pool])
+        arguments = (config.student, config.combine, config.min_student_score, self.labels)
+        return engine.run_shards(
+            self.run.pending(self.pseudo),
+            read=partial(_read_shard, self.pseudo, schema.PSEUDO),
+            steps=[Step("relabel", Relabel, arguments, config.student.pool)],
+            commit=partial(_commit, self.run),
+        )
+
+
+def _labels_of(pseudo: Folder) -> list[str]:
+    """The entity types of pseudo-labelled shards; the same in all of a run."""
+    name = pseudo.names(SHARD)[0]
+    try:
+        return labels_in(pseudo.read_footer(name))
+    except KeyError as error:
+        raise DataError(
+            f"{pseudo}/{name}: its footer does not name the tags; expected a shard of "
+            "project_corpus or relabel"
+        ) from error
 
 
 def _check_finished(pairs: Folder) -> None:
@@ -110,8 +175,8 @@ def _check_languages(pairs: Folder, links: LinksConfig) -> None:
         require_languages_of(pairs, hmm.languages_of(Folder.at(links.model)), links)
 
 
-def _read_pairs(pairs: Folder, name: str) -> pa.Table:
-    return pairs.read_table(name, schema.PAIRS)
+def _read_shard(folder: Folder, columns: pa.Schema, name: str) -> pa.Table:
+    return folder.read_table(name, columns)
 
 
 def _commit(run: Run, name: str, table: pa.Table) -> Statistics:

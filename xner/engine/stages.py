@@ -7,7 +7,7 @@ of Ray Data run the same object. Every stage returns as many rows as it was give
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,11 +17,18 @@ from xner.models.aligner import Aligner
 from xner.models.tagger import Tagger
 from xner.models.word_links import WordLinker, require_languages, word_linker
 from xner.projection.calibration import Calibration
+from xner.projection.combine import Combination, combine, is_open
 from xner.projection.decode import COPY, Candidate, candidates, stored_score, verbatim
 from xner.projection.evidence import candidates_by_evidence
-from xner.projection.quality import from_alignments, project_row, to_alignments
+from xner.projection.quality import (
+    ProjectedMention,
+    Projection,
+    from_alignments,
+    project_row,
+    to_alignments,
+)
 from xner.shards import schema
-from xner.text.iob2 import tags_of
+from xner.text.iob2 import OUTSIDE, split_tag, tags_of
 from xner.text.mentions import Mention
 from xner.text.pairs import SentencePair
 from xner.text.words import Span, segment
@@ -177,33 +184,82 @@ class Project:
         self._tags = tags_of(labels)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        tag_ids = {tag: number for number, tag in enumerate(self._tags)}
-        columns: dict[str, list[Any]] = {
-            name: [] for name in schema.PSEUDO.names if name not in schema.ALIGNED.names
-        }
+        projections = []
         for row in table.select(["pair_id", "target", "source_mentions", "alignments"]).to_pylist():
             mentions = [Mention(**mention) for mention in row["source_mentions"]]
-            projection = project_row(
-                row["pair_id"],
-                row["target"],
-                segment(row["target"]),
-                mentions,
-                from_alignments(row["alignments"], len(mentions)),
-                self._config,
+            projections.append(
+                project_row(
+                    row["pair_id"],
+                    row["target"],
+                    segment(row["target"]),
+                    mentions,
+                    from_alignments(row["alignments"], len(mentions)),
+                    self._config,
+                )
             )
-            columns["mentions"].append(
-                [
-                    {name: getattr(m, name) for name in schema.PROJECTED_MENTION.names}
-                    for m in projection.mentions
-                ]
-            )
-            columns["tokens"].append(projection.tokens)
-            columns["ner_tags"].append([tag_ids[tag] for tag in projection.ner_tags])
-            columns["weight"].append(projection.weight)
-            columns["status"].append(projection.status)
-            columns["reason"].append(projection.reason)
-        table = _with_columns(table, schema.PSEUDO, columns)
-        return table.replace_schema_metadata({"huggingface": _features(self._tags)})
+        return _with_projections(table, projections, self._tags)
+
+
+class Relabel:
+    """Combines the labels of pseudo-labelled rows with what a student finds in their targets.
+
+    ``labels`` are the entity types of both, those of the shards first: they number the tags.
+    """
+
+    def __init__(
+        self, student: ModelConfig, how: Combination, min_score: float, labels: Sequence[str]
+    ) -> None:
+        self._tagger = Tagger(student)
+        self._how: Combination = how
+        self._min_score = min_score
+        self._tags = tags_of(labels)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        columns = ["target", *_PROJECTION]
+        rows = [(row["target"], self._before(row)) for row in table.select(columns).to_pylist()]
+        is_asked = [is_open(before.status, self._how) for _, before in rows]
+        texts = [target for (target, _), asked in zip(rows, is_asked, strict=True) if asked]
+        found = iter(self._tagger.label(texts))
+        projections = [
+            combine(before, next(found), segment(target), self._how, self._min_score)
+            if asked
+            else before
+            for (target, before), asked in zip(rows, is_asked, strict=True)
+        ]
+        return _with_projections(table.select(schema.ALIGNED.names), projections, self._tags)
+
+    def _before(self, row: dict[str, Any]) -> Projection:
+        return Projection(
+            mentions=tuple(ProjectedMention(**mention) for mention in row["mentions"]),
+            tokens=tuple(row["tokens"]),
+            ner_tags=tuple(self._tags[number] for number in row["ner_tags"]),
+            weight=row["weight"],
+            status=row["status"],
+            reason=row["reason"],
+        )
+
+
+_PROJECTION = [name for name in schema.PSEUDO.names if name not in schema.ALIGNED.names]
+
+
+def _with_projections(
+    table: pa.Table, projections: Sequence[Projection], tags: Sequence[str]
+) -> pa.Table:
+    """The table in the ``pseudo`` schema, its last columns and the names of its tags from these."""
+    tag_ids = {tag: number for number, tag in enumerate(tags)}
+    columns: dict[str, list[Any]] = {
+        name: [getattr(projection, name) for projection in projections] for name in _PROJECTION
+    }
+    columns["mentions"] = [
+        [{name: getattr(m, name) for name in schema.PROJECTED_MENTION.names} for m in mentions]
+        for mentions in columns["mentions"]
+    ]
+    columns["ner_tags"] = [[tag_ids[tag] for tag in names] for names in columns["ner_tags"]]
+    table = _with_columns(table, schema.PSEUDO, columns)
+    return table.replace_schema_metadata({_FEATURES: _features(tags)})
+
+
+_FEATURES = "huggingface"
 
 
 class Tag:
@@ -236,3 +292,12 @@ def _features(tags: Sequence[str]) -> str:
     """What the datasets library reads from a footer: here, the names behind ``ner_tags``."""
     feature = {"feature": {"names": list(tags), "_type": "ClassLabel"}, "_type": "List"}
     return json.dumps({"info": {"features": {"ner_tags": feature}}})
+
+
+def labels_in(footer: Mapping[str, str]) -> list[str]:
+    """The entity types behind ``ner_tags`` in a shard with this footer, in their order.
+
+    Raises KeyError for a footer that says nothing of them.
+    """
+    names = json.loads(footer[_FEATURES])["info"]["features"]["ner_tags"]["feature"]["names"]
+    return list(dict.fromkeys(split_tag(name)[1] for name in names if name != OUTSIDE))

@@ -36,7 +36,7 @@ from xner.evaluation.projection_errors import (
 )
 from xner.evaluation.projection_gold import GoldPair, inexpressible
 from xner.evaluation.scoring import Counts, Scores, score_mentions
-from xner.projection.quality import ProjectedMention
+from xner.projection.quality import ProjectedMention, certainty
 from xner.text.mentions import Mention
 from xner.text.words import segment, words_in
 
@@ -153,7 +153,7 @@ def evaluate(
         by_rendering=_grouped(pairs, verdicts, _rendering, RENDERINGS),
         calibration=calibrate(
             [
-                (mention.score * mention.alignment_score, not kind, kind in (None, "wrong_type"))
+                (certainty(mention), not kind, kind in (None, "wrong_type"))
                 for pair, verdict in zip(pairs, verdicts, strict=True)
                 for mention, kind in zip(pair.mentions, verdict.projected, strict=True)
             ]
@@ -241,7 +241,8 @@ def _grouped(
     counts = dict.fromkeys(groups, Counts())
     for pair, verdict in zip(pairs, verdicts, strict=True):
         gold = pair.gold.target_mentions
-        of_source, of_gold = {}, {}
+        of_source: dict[int | None, str] = {}
+        of_gold: dict[int, str] = {}
         for i, mention in pair.source_mentions.items():
             j = verdict.counterparts.get(i)
             of_source[i] = group_of(pair.gold, mention, None if j is None else gold[j])

@@ -9,9 +9,14 @@ With p the probability of the given label and sg its detached copy: cross entrop
 A label may stand for several: where a corpus does not mark a type, its `O` is O or any tag of that
 type. p is then their summed probability, the marginal likelihood of training from sets with
 different types (Greenberg et al. 2018, with a CRF; here each token by itself).
+
+Beside the label there is what other students say (Zhou and Chen 2021): noise takes longer to learn
+than what is regular, and two students do not learn the same noise first.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -85,6 +90,19 @@ def token_loss(
         shape = weights.shape + (1,) * (labels.dim() - weights.dim())
         losses = losses * weights.reshape(shape).expand(labels.shape)[counted]
     return losses.sum() / counted.sum().clamp_min(1)
+
+
+def disagreement(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over students and counted tokens of KL(q || p), q the students' mean p, detached.
+
+    `logits` [students, ..., labels], `labels` [...]; a scalar, at least in float32, and 0 without
+    any counted token.
+    """
+    counted = labels != IGNORED
+    log_p = _log_softmax(logits[:, counted])
+    log_q = (log_p.logsumexp(0) - math.log(len(log_p))).detach()
+    divergence = (log_q.exp() * (log_q - log_p)).sum(-1).mean(0)
+    return divergence.sum() / counted.sum().clamp_min(1)
 
 
 def _log_softmax(logits: Tensor) -> Tensor:

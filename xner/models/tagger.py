@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import (
     AutoModelForTokenClassification,
     PreTrainedModel,
@@ -85,6 +86,27 @@ def new_model(
     return with_dropout(model, dropout), tokenizer
 
 
+class Students(nn.Module):
+    """Two taggers of one encoder that are trained together (Zhou and Chen 2021).
+
+    They differ by their heads: the second's is new also where the first goes on from a tagger.
+    Calls give the logits of both, [2, rows, positions, labels].
+    """
+
+    def __init__(self, first: PreTrainedModel, second: PreTrainedModel) -> None:
+        super().__init__()
+        for name, head in second.named_children():
+            if name != second.base_model_prefix:
+                for module in head.modules():
+                    if isinstance(module, nn.Linear):
+                        module.reset_parameters()
+        self.first, self.second = first, second
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return torch.stack([self.first(**inputs).logits, self.second(**inputs).logits])
+
+
 def encode(
     tokenizer: PreTrainedTokenizerFast,
     texts: Sequence[str],
@@ -118,17 +140,22 @@ def encode(
 def label_ids(
     encoded: Encoded, tags: Sequence[Sequence[str]], label2id: dict[str, int]
 ) -> np.ndarray:
-    """Training labels [positions]: the tag at the position that a word is read at, else -100.
-
-    Where several words are read at one position it has the tag of the first.
-    """
+    """Training labels [positions]: the tag at the position that a word is read at, else -100."""
     flat = np.fromiter((label2id[tag] for tag in chain.from_iterable(tags)), np.int64)
-    if len(flat) != len(encoded.read_at):
-        raise ValueError(f"{len(flat)} tags for {len(encoded.read_at)} words")
-    labels = np.full(len(encoded.input_ids), IGNORED, dtype=np.int64)
+    return at_positions(encoded, flat, IGNORED)
+
+
+def at_positions(encoded: Encoded, of_words: np.ndarray, filler: float) -> np.ndarray:
+    """What is said of each word [words of all texts] at the position [positions] it is read at.
+
+    Where several words are read at one position it is the first's; where none is, `filler`.
+    """
+    if len(of_words) != len(encoded.read_at):
+        raise ValueError(f"{len(of_words)} values for {len(encoded.read_at)} words")
+    found = np.full(len(encoded.input_ids), filler, dtype=of_words.dtype)
     readable = np.flatnonzero(encoded.read_at >= 0)[::-1]
-    labels[encoded.read_at[readable]] = flat[readable]
-    return labels
+    found[encoded.read_at[readable]] = of_words[readable]
+    return found
 
 
 def collate(

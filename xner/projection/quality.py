@@ -34,14 +34,18 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class ProjectedMention:
-    """A labelled span of the target: the teacher's score, the aligner's, and where it is from."""
+    """A labelled span of the target: the teacher's score, the aligner's, and where it is from.
+
+    One that a student found (see xner.projection.combine) has the student's score, and neither an
+    ``alignment_score`` nor a ``source_index``.
+    """
 
     start: int
     end: int
     label: str
     score: float
-    alignment_score: float
-    source_index: int
+    alignment_score: float | None
+    source_index: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def project_row(
         key=lambda m: m.start,
     )
     tags = encode([Mention(m.start, m.end, m.label, m.score) for m in projected], words)
-    weight = sum(m.score * m.alignment_score for m in projected) / len(wanted) if wanted else 1.0
+    weight = sum(map(certainty, projected)) / len(wanted) if wanted else 1.0
     status, reason = judge(pair_id, mentions, offered, chosen, quality)
     return Projection(
         mentions=tuple(projected),
@@ -110,6 +114,12 @@ def project_row(
         status=status,
         reason=reason,
     )
+
+
+def certainty(mention: ProjectedMention) -> float:
+    """The scores of a mention multiplied, as far as it has any."""
+    aligned = 1.0 if mention.alignment_score is None else mention.alignment_score
+    return mention.score * aligned
 
 
 def judge(

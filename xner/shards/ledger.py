@@ -23,6 +23,8 @@ from xner.shards.storage import Folder
 SHARD = ".parquet"
 RUN_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
+DATA_FILE = "data.json"
+"""What a tagger was trained and selected on; in its folder, beside the weights."""
 _STATISTICS_KEY = "xner.statistics"
 
 
@@ -77,7 +79,7 @@ class Run:
         """
         names = inputs.names(SHARD)
         if not names:
-            raise ConfigError(f"{inputs}: no shards (*{SHARD}) here; prepare_corpus writes them")
+            raise ConfigError(f"{inputs}: no shards (*{SHARD}) here")
         done = set(self.done())
         return [name for name in names if name not in done]
 

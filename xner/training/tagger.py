@@ -7,8 +7,10 @@ the one with the highest strict F1 on held-out sentences, tagged as they would b
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,22 @@ from transformers import PreTrainedTokenizerFast
 
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig, TrainTaggerConfig
 from xner.corpora.tagged import TaggedSentence, read_tagged
-from xner.errors import ConfigError
+from xner.errors import ConfigError, without_credentials
 from xner.models.encoder import load_config, load_tokenizer, window_length
-from xner.models.losses import IGNORED, token_loss
-from xner.models.tagger import Encoded, Tagger, collate, encode, label_ids, new_model, save_tagger
+from xner.models.losses import IGNORED, disagreement, token_loss
+from xner.models.subwords import ranges
+from xner.models.tagger import (
+    Encoded,
+    Students,
+    Tagger,
+    at_positions,
+    collate,
+    encode,
+    label_ids,
+    new_model,
+    save_tagger,
+)
+from xner.shards.ledger import DATA_FILE
 from xner.shards.storage import Folder
 from xner.text.iob2 import OUTSIDE, chunks, split_tag, tags_of
 from xner.training.encoders import TINY, Encoder, encoder_content, find_encoder
@@ -41,7 +55,7 @@ from xner.training.runs import (
 class Windows:
     """Encoded training sentences, the same in every epoch.
 
-    ``weights`` is [windows] or None. ``meanings`` is None, or says which tags a tag may stand for
+    ``weights`` is [positions] or None. ``meanings`` is None, or says which tags a tag may stand for
     in each of the label sets that the sources have, bool [sets, tags, tags]; ``label_set``
     [windows] is the number of a window's set.
     """
@@ -60,10 +74,59 @@ class Windows:
     def collate(self, rows: np.ndarray) -> Batch:
         batch = collate(self.encoded, rows, self.pad_id, labels=self.labels)
         if self.weights is not None:
-            batch["weights"] = torch.from_numpy(self.weights[rows])
+            mask = batch["attention_mask"].bool()
+            weights = torch.zeros(mask.shape)
+            place = ranges(self.encoded.bounds[rows], self.encoded.bounds[rows + 1])
+            weights[mask] = torch.from_numpy(self.weights[place])
+            batch["weights"] = weights
         if self.meanings is not None:
             batch["stands_for"] = torch.from_numpy(self.meanings[self.label_set[rows]])
         return batch
+
+
+@dataclass(frozen=True)
+class EpochWindows:
+    """The windows that one epoch has, ``drawn`` of all, and what agreement of students counts."""
+
+    windows: Windows
+    drawn: np.ndarray
+    agreement: float = 0.0
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        return self.windows.lengths[self.drawn]
+
+    def collate(self, rows: np.ndarray) -> Batch:
+        batch = self.windows.collate(self.drawn[rows])
+        if self.agreement:
+            batch["agreement"] = torch.tensor(self.agreement)
+        return batch
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How often an epoch has each training sentence, on average: ``repeats`` [sentences]."""
+
+    repeats: np.ndarray
+    seed: int
+
+    def draw(self, windows: Windows, epoch: int) -> np.ndarray:
+        """The numbers of an epoch's windows; the windows of a sentence stay together."""
+        counts = draw_counts(self.repeats, (self.seed, epoch))[windows.encoded.text_index]
+        return np.repeat(np.arange(len(counts)), counts)
+
+
+def draw_counts(repeats: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+    """Whole numbers with these means, int [sentences], whose sum is that of the means, rounded.
+
+    Systematic sampling in a random order: each number is its mean rounded up or down.
+    """
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(repeats))
+    borders = np.floor(np.append(0.0, np.cumsum(repeats[order])) + generator.random())
+    counts = np.empty(len(repeats), dtype=np.int64)
+    counts[order] = np.diff(borders)
+    return counts
 
 
 @dataclass(frozen=True)
@@ -78,6 +141,8 @@ class TaggerTask:
     max_length: int
     batch_tokens: int
     dropout: float | None
+    mixture: Mixture | None
+    about: Mapping[str, Any]
 
     selection = "dev_f1"
 
@@ -90,20 +155,23 @@ class TaggerTask:
         with self.encoder.files() as folder:
             return new_model(folder, self.labels, self.dropout)[0]
 
-    def epoch(self, number: int) -> Windows:
-        return self.windows
+    def epoch(self, number: int) -> EpochWindows:
+        if self.mixture is None:
+            return EpochWindows(self.windows, np.arange(len(self.windows.lengths)))
+        return EpochWindows(self.windows, self.mixture.draw(self.windows, number))
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         counted = (batch["labels"] != IGNORED).sum()
-        mean = token_loss(
-            model(**inputs).logits,
+        return self._mean_loss(model(**_inputs(batch)).logits, batch) * counted, counted
+
+    def _mean_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return token_loss(
+            logits,
             batch["labels"],
             self.loss_config,
             batch.get("weights"),
             batch.get("stands_for"),
         )
-        return mean * counted, counted
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         if not self.dev:
@@ -129,6 +197,44 @@ class TaggerTask:
 
     def save(self, model: nn.Module, folder: Path, metrics: Mapping[str, float]) -> None:
         save_tagger(model, self._tokenizer, folder)
+        (folder / DATA_FILE).write_text(json.dumps(self.about, indent=2, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True)
+class StudentsTask(TaggerTask):
+    """Two students that learn from the same labels and from each other; the first is kept.
+
+    The loss is the mean of theirs plus, after some epochs, ``loss.agreement`` times their
+    disagreement (Zhou and Chen 2021; what is random in a student are its head and its dropout).
+    """
+
+    def make_model(self) -> nn.Module:
+        with self.encoder.files() as folder:
+            first, second = (new_model(folder, self.labels, self.dropout)[0] for _ in range(2))
+        return Students(first, second)
+
+    def epoch(self, number: int) -> EpochWindows:
+        agreement = self.loss_config.agreement
+        is_warm = number >= self.loss_config.agreement_warmup
+        return replace(super().epoch(number), agreement=agreement if is_warm else 0.0)
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = model(**_inputs(batch))
+        mean = sum(self._mean_loss(of_student, batch) for of_student in logits) / len(logits)
+        if "agreement" in batch:
+            mean = mean + batch["agreement"] * disagreement(logits, batch["labels"])
+        counted = (batch["labels"] != IGNORED).sum()
+        return mean * counted, counted
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        return super().evaluate(model.first)
+
+    def save(self, model: nn.Module, folder: Path, metrics: Mapping[str, float]) -> None:
+        super().save(model.first, folder, metrics)
+
+
+def _inputs(batch: Batch) -> Batch:
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
 
 def train_tagger(
@@ -151,19 +257,22 @@ def train_tagger(
         config.optimization,
         output=config.output,
         job="train_tagger",
-        fingerprint=fingerprint(config, inputs),
+        # What a licence says of the weights does not change them.
+        fingerprint=fingerprint(config.model_copy(update={"license": None}), inputs),
         report=report,
     )
 
 
 def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     """Read and encode the examples, once for all workers and epochs."""
-    training = _read(config.data)
+    examples = _read(config.data)
     if config.dev:
         dev = _read(config.dev)
+        _check_dev(config, examples, dev)
     else:
-        training, dev = held_out(training, config.optimization)
+        examples, dev = held_out(examples, config.optimization)
     check_patience(config.optimization, len(dev))
+    training = [example.sentence for example in examples]
     labels = sorted({split_tag(t)[1] for s in training for t in s.tags if t != OUTSIDE})
     if not labels:
         raise ConfigError("data: not one entity in it; a tagger needs tags to learn from")
@@ -173,37 +282,59 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     )
     with encoder.files() as folder:
         if config.encoder != TINY:
-            labels = _labels_kept(folder, labels)
+            labels = _labels_kept(folder, labels, config)
         _check_not_annotated(training, labels)
         model, tokenizer = new_model(folder, labels)
     window_length(model, tokenizer, config.max_length)
     encoded = encode(
         tokenizer, [s.text for s in training], [s.words for s in training], config.max_length
     )
-    weights = None
-    if config.loss.weighting == "row":
-        rows = np.array([s.weight for s in training], dtype=np.float32)
-        weights = rows[encoded.text_index]
+    weights = word_weights(training, config.loss)
     tag_ids = model.config.label2id
     label_sets = sorted({s.not_annotated for s in training})
     number_of = {label_set: number for number, label_set in enumerate(label_sets)}
-    return TaggerTask(
+    kind = StudentsTask if config.loss.agreement else TaggerTask
+    return kind(
         encoder=encoder,
         labels=tuple(labels),
         windows=Windows(
             encoded=encoded,
             labels=label_ids(encoded, [s.tags for s in training], tag_ids),
-            weights=weights,
+            weights=None if weights is None else at_positions(encoded, weights, 0.0),
             meanings=meanings(label_sets, tag_ids) if any(label_sets) else None,
             label_set=np.array([number_of[s.not_annotated] for s in training])[encoded.text_index],
             pad_id=tokenizer.pad_token_id,
         ),
-        dev=tuple(dev),
+        dev=tuple(example.sentence for example in dev),
         loss_config=config.loss,
         max_length=config.max_length,
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
         dropout=config.dropout,
+        mixture=_mixture(examples, config.optimization.seed),
+        about=_about(config, labels, examples, dev),
     )
+
+
+def word_weights(sentences: Sequence[TaggedSentence], loss: LossConfig) -> np.ndarray | None:
+    """What the loss of each word of all sentences is multiplied by, float32; None for 1.
+
+    Scores are of mentions alone: they are divided by their mean over the words in mentions, so that
+    doubtful mentions count less than sure ones, and mentions as a whole no less than what is
+    outside. Otherwise a low score would teach the student to overlook names.
+    """
+    if loss.weighting == "none":
+        return None
+    if loss.weighting == "row":
+        each = np.array([s.weight for s in sentences], np.float32)
+        return np.repeat(each, [len(s.words) for s in sentences])
+    which = ("teacher", "alignment").index(loss.weighting)
+    scores = np.array(
+        [score[which] for s in sentences for score in s.scores or [(1.0, 1.0)] * len(s.words)]
+    )
+    inside = np.array([tag != OUTSIDE for s in sentences for tag in s.tags])
+    scores[inside] /= max(scores[inside].mean(), 1e-6)
+    scores[~inside] = 1.0
+    return scores.astype(np.float32)
 
 
 def meanings(label_sets: Sequence[Sequence[str]], tag_ids: Mapping[str, int]) -> np.ndarray:
@@ -228,12 +359,110 @@ def _check_not_annotated(sentences: Sequence[TaggedSentence], labels: Sequence[s
         )
 
 
-def _read(sources: Sequence[TaggedSourceConfig]) -> list[TaggedSentence]:
-    return [sentence for source in sources for sentence in read_tagged(source)]
+@dataclass(frozen=True, slots=True)
+class _Example:
+    """A sentence, and the source that it was read from."""
+
+    sentence: TaggedSentence
+    source: TaggedSourceConfig
+
+    @property
+    def text(self) -> str:
+        return self.sentence.text
+
+    @property
+    def is_gold(self) -> bool:
+        return self.source.format != "pseudo"
 
 
-def _labels_kept(folder: Path, labels: list[str]) -> list[str]:
-    """The types of the tagger that training goes on from, where they cover those of the data."""
+def _read(sources: Sequence[TaggedSourceConfig]) -> list[_Example]:
+    return [_Example(sentence, source) for source in sources for sentence in read_tagged(source)]
+
+
+def _mixture(examples: Sequence[_Example], seed: int) -> Mixture | None:
+    """How the sources are mixed; None where an epoch has every sentence once."""
+    repeats = np.array([example.source.repeat for example in examples])
+    if (repeats == 1).all():
+        return None
+    if repeats.sum() < 1:
+        raise ConfigError("data: with these values of repeat, an epoch would have no sentence")
+    return Mixture(repeats, seed)
+
+
+def _target_gold(examples: Sequence[_Example], dev: Sequence[_Example]) -> set[str]:
+    """The languages that people labelled for the selection, and for the training only a teacher."""
+    pseudo, gold = (
+        {each.sentence.lang for each in examples if each.is_gold is is_gold}
+        for is_gold in (False, True)
+    )
+    return {each.sentence.lang for each in dev if each.is_gold} & (pseudo - gold)
+
+
+def _check_dev(
+    config: TrainTaggerConfig, examples: Sequence[_Example], dev: Sequence[_Example]
+) -> None:
+    """Refuse a selection on gold that nobody is supposed to have, unless the recipe wants it."""
+    languages = _target_gold(examples, dev)
+    if languages and not config.select_on_target_gold:
+        raise ConfigError(
+            f"dev: labels of people in {', '.join(sorted(languages))}, of which data has "
+            "pseudo-labels alone; without target-language labels one selects on another language "
+            "or on held-out pseudo-labels (no dev), or says select_on_target_gold = true"
+        )
+
+
+def _about(
+    config: TrainTaggerConfig,
+    labels: Sequence[str],
+    examples: Sequence[_Example],
+    dev: Sequence[_Example],
+) -> dict[str, Any]:
+    """What was trained and selected on, for the record in the model folder."""
+    return {
+        "types": list(labels),
+        "data": _counts(config.data, examples),
+        "dev": _counts(config.dev or config.data, dev),
+        "selected_on": {
+            "paths": [without_credentials(s.path) for s in config.dev],
+            "held_out_share_of_data": None if config.dev else config.optimization.dev_share,
+            "sentences": len(dev),
+            "target_gold": sorted(_target_gold(examples, dev)),
+        },
+    }
+
+
+def _counts(
+    sources: Sequence[TaggedSourceConfig], examples: Sequence[_Example]
+) -> list[dict[str, Any]]:
+    """What was read of each source: languages, sentences, and mentions by type."""
+    found = []
+    for source in sources:
+        sentences = [example.sentence for example in examples if example.source is source]
+        mentions = Counter(tag[2:] for s in sentences for tag in s.tags if tag.startswith("B-"))
+        found.append(
+            {
+                "path": without_credentials(source.path),
+                "languages": sorted({sentence.lang for sentence in sentences}),
+                "sentences": len(sentences),
+                "mentions": dict(sorted(mentions.items())),
+            }
+        )
+    return found
+
+
+def _labels_kept(folder: Path, labels: list[str], config: TrainTaggerConfig) -> list[str]:
+    """The types of the tagger that training goes on from; those of the data where it is none.
+
+    Raises ConfigError for a tagger that does not know all types of the data, unless the recipe
+    gives its head up.
+    """
     tags = load_config(folder).id2label.values()
     known = list(dict.fromkeys(tag[2:] for tag in tags if tag.startswith("B-")))
-    return known if set(labels) <= set(known) else labels
+    unknown = sorted(set(labels).difference(known))
+    if known and unknown and not config.replace_head:
+        raise ConfigError(
+            f"data: {', '.join(unknown)} unknown to the tagger {config.encoder}, which knows "
+            f"{', '.join(known)}; map the types (label_map), or give up what it knows "
+            "(replace_head = true)"
+        )
+    return labels if unknown else known

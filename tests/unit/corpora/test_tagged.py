@@ -212,7 +212,9 @@ def pseudo_row(index: int, text: str, **changes: Any) -> dict[str, Any]:
         "target_lang": "de",
         "source": "unused",
         "target": text,
-        "mentions": [{"start": 0, "end": 3, "label": "PER", "score": 0.9}],
+        "mentions": [
+            {"start": 0, "end": 3, "label": "PER", "score": 0.875, "alignment_score": 0.25}
+        ],
         "tokens": [text[start:end] for start, end in segment(text)],
         "weight": 0.5,
         "status": "ok",
@@ -229,6 +231,12 @@ def read_pseudo(path: Path, **settings: Any) -> list[TaggedSentence]:
     return read_tagged(TaggedSourceConfig(path=str(path), format="pseudo", **settings))
 
 
+def sentence(
+    text: str, tags: tuple[str, ...], weight: float, scores: tuple[tuple[float, float], ...]
+) -> TaggedSentence:
+    return TaggedSentence(text, tuple(segment(text)), tags, "de", weight, scores=scores)
+
+
 def test_pseudo_reads_the_accepted_rows_of_all_shards(tmp_path: Path) -> None:
     rows = [
         pseudo_row(0, "Tom lebt."),
@@ -240,9 +248,9 @@ def test_pseudo_reads_the_accepted_rows_of_all_shards(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "_tmp-c.parquet").write_bytes(b"torn")
     assert read_pseudo(tmp_path) == [
-        TaggedSentence("Tom lebt.", ((0, 3), (4, 8), (8, 9)), ("B-PER", "O", "O"), "de", 0.5),
-        TaggedSentence("Es regnet.", ((0, 2), (3, 9), (9, 10)), ("O", "O", "O"), "de", 1.0),
-        TaggedSentence("Eva Bad", ((0, 3), (4, 7)), ("B-PER", "O"), "de", 0.5),
+        sentence("Tom lebt.", ("B-PER", "O", "O"), 0.5, ((0.875, 0.25), (1, 1), (1, 1))),
+        sentence("Es regnet.", ("O", "O", "O"), 1.0, ((1, 1), (1, 1), (1, 1))),
+        sentence("Eva Bad", ("B-PER", "O"), 0.5, ((0.875, 0.25), (1, 1))),
     ]
     assert [s.text for s in read_pseudo(tmp_path / "b.parquet")] == ["Eva Bad"]
     assert read_pseudo(tmp_path, label_map={"PER": "O"})[0].tags == ("O", "O", "O")
@@ -268,6 +276,20 @@ def test_pseudo_reads_some_corpora_alone(tmp_path: Path) -> None:
         read_pseudo(tmp_path, corpora=["Nowhere"])
     with pytest.raises(ValueError, match='only rows of format "pseudo" name theirs'):
         TaggedSourceConfig(path="a.conll", corpora=["News"])
+
+
+def test_pseudo_scores_of_words_are_those_of_the_mentions_that_their_tags_are_of(
+    tmp_path: Path,
+) -> None:
+    """Two mentions share the word in the middle; nobody scored the place of the last."""
+    mentions = [
+        {"start": 7, "end": 14, "label": "LOC", "score": 0.5},
+        {"start": 0, "end": 6, "label": "PER", "score": 0.75, "alignment_score": 0.25},
+    ]
+    write_shard(tmp_path, "a.parquet", [pseudo_row(0, "Tom EvaBad Ulm.", mentions=mentions)])
+    (found,) = read_pseudo(tmp_path)
+    assert found.tags == ("B-PER", "I-PER", "B-LOC", "O")
+    assert found.scores == ((0.75, 0.25), (0.75, 0.25), (0.5, 1.0), (1.0, 1.0))
 
 
 def test_pseudo_samples_over_all_shards(tmp_path: Path) -> None:

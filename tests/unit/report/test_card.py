@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import ModelCard
+
+from xner.config import TrainTaggerConfig
+from xner.report.card import tagger_card, write_tagger_card
+
+SUMMARY = {"steps": 40, "epochs": 3, "best_epoch": 2, "metrics": {"dev_f1": 0.51234}}
+MADE = {
+    "job": "project_corpus",
+    "fingerprint": "abc123",
+    "teacher": {"content": "feed", "max_length": None},
+    "aligner": {"content": "beef", "settings": {"threshold": 0.25, "links": {"kind": "hmm"}}},
+    "quality": {"min_teacher_score": 0.5, "labels": ["PER", "LOC"]},
+}
+
+
+def recipe(**settings: Any) -> TrainTaggerConfig:
+    data = [
+        {"path": "s3://me:secret@host/pseudo/en-de", "format": "pseudo"},
+        {
+            "path": "wiki|gold.conll",
+            "label_map": {"person": "PER", "misc": "O"},
+            "not_annotated": ["LOC"],
+            "repeat": 0.5,
+        },
+    ]
+    return TrainTaggerConfig.model_validate(
+        {"encoder": "some/encoder", "data": data, "output": "models/student-de", **settings}
+    )
+
+
+def about(**selected_on: Any) -> dict[str, Any]:
+    return {
+        "types": ["LOC", "PER"],
+        "data": [
+            {"path": "a", "languages": ["zh_CN"], "sentences": 12345, "mentions": {"PER": 67890}},
+            {"path": "b", "languages": ["de", "en"], "sentences": 2, "mentions": {}},
+        ],
+        "dev": [],
+        "selected_on": {
+            "paths": [],
+            "held_out_share_of_data": 0.05,
+            "sentences": 100,
+            "target_gold": [],
+            **selected_on,
+        },
+    }
+
+
+def test_card_header_is_what_the_hub_reads() -> None:
+    data = ModelCard(tagger_card(recipe(license="mit"), SUMMARY, about(), {})).data
+    assert data.language == ["de", "en", "zh"]
+    assert data.license == "mit"
+    assert data.base_model == "some/encoder"
+    assert data.pipeline_tag == "token-classification"
+
+
+def test_card_header_knows_no_base_model_and_no_licence_that_nobody_named(tmp_path: Path) -> None:
+    for encoder in ("tiny", str(tmp_path)):
+        card = tagger_card(recipe(encoder=encoder), SUMMARY, about(), {})
+        header = yaml.safe_load(card.split("---\n")[1])
+        assert "base_model" not in header
+        assert header["license"] == "unknown"
+        assert "what the data and the encoder allow" in card
+
+
+def test_card_says_where_labels_are_from() -> None:
+    card = tagger_card(recipe(), SUMMARY, about(), {"s3://me:secret@host/pseudo/en-de": MADE})
+    assert "| `a` | projected | zh_CN | 12,345 | PER 67,890 |\n" in card
+    assert "| `b` | given | de, en | 2 |" in card
+    assert (
+        "* `b`: types mapped: misc → O, person → PER; does not mark LOC; 0.5 times in an epoch."
+        in card
+    )
+    assert "### Pseudo-labels of `s3://host/pseudo/en-de`" in card
+    for line in (
+        "| teacher content | feed |",
+        "| aligner content | beef |",
+        "| aligner settings.links.kind | hmm |",
+        "| quality min_teacher_score | 0.5 |",
+        "| quality labels | PER, LOC |",
+        "| run | abc123 |",
+        "| loss.name | cross_entropy |",
+        "| optimization.epochs | 3 |",
+        "| best epoch, done | 2 |",
+        "| dev_f1 | 0.5123 |",
+    ):
+        assert line in card, line
+    assert "secret" not in card
+    assert "max_length | None" not in card
+
+
+def test_card_tells_what_the_model_was_selected_on() -> None:
+    held_out = tagger_card(recipe(), SUMMARY, about(), {})
+    assert "epoch 2, the best of 3 on 100 sentences of a held-out share" in held_out
+    assert "Chosen by labels of people" not in held_out
+    gold = about(paths=["dev.conll"], held_out_share_of_data=None, target_gold=["de"])
+    card = tagger_card(recipe(), SUMMARY, gold, {})
+    assert "100 sentences of `dev.conll`" in card
+    assert "**Chosen by labels of people in the target language (de)**" in card
+    assert "that of the last epoch" in tagger_card(recipe(), SUMMARY, about(sentences=0), {})
+
+
+def test_card_finds_who_made_the_shards(tmp_path: Path) -> None:
+    (tmp_path / "pseudo" / "en-de").mkdir(parents=True)
+    (tmp_path / "pseudo" / "run.json").write_text(json.dumps(MADE))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "data.json").write_text(json.dumps(about()))
+    config = recipe(output=str(tmp_path / "model"))
+    pseudo = config.data[0].model_copy(update={"path": str(tmp_path / "pseudo" / "en-de")})
+    write_tagger_card(config.model_copy(update={"data": [pseudo, config.data[1]]}), SUMMARY)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "| teacher content | feed |" in card
+    assert "# model\n" in card

@@ -1,0 +1,228 @@
+"""The model card of a tagger: where its labels are from, how it was trained, what it was chosen by.
+
+Everything in it is told by the model folder, the recipe, and the ``run.json`` of the shards that
+were trained on. The header is what the Hugging Face hub reads (Mitchell et al. 2019 for the idea of
+a card). No scores but those of the selection: others come from an evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, StrictUndefined
+
+import xner
+from xner.config import TaggedSourceConfig, TrainTaggerConfig
+from xner.errors import without_credentials
+from xner.report.terminal import as_text
+from xner.shards.ledger import DATA_FILE, RUN_FILE
+from xner.shards.storage import Folder
+
+Made = Mapping[str, Any]
+
+_TEMPLATE = """\
+---
+{{ header }}
+---
+
+# {{ name }}
+
+Finds mentions of {{ types | join(", ") }} in text ({{ languages | join(", ") }}). A token
+classification model whose labels are IOB2 tags; a word's tag is read at its first sub-word. Trained
+by xner {{ version }}.
+
+```python
+from transformers import pipeline
+
+tagger = pipeline("token-classification", "{{ name }}", aggregation_strategy="first")
+tagger("…")
+```
+
+## Data
+
+| source | labels | languages | sentences | mentions |
+|---|---|---|---|---|
+{% for source in sources -%}
+| `{{ source.path }}` | {{ source.labels }} | {{ source.languages | join(", ") }} \
+| {{ source.sentences | text }} \
+| {% for label, count in source.mentions.items() %}{{ label }} {{ count | text }}\
+{{ ", " if not loop.last }}{% endfor %} |
+{% endfor %}
+{% for source in sources if source.notes -%}
+* `{{ source.path }}`: {{ source.notes | join("; ") }}.
+{% endfor %}
+{% for path, rows in made.items() -%}
+### Pseudo-labels of `{{ path }}`
+
+No person labelled this text: a teacher labelled its translation, an aligner carried the labels \
+over{{ ", and a student was asked for its own" if "student content" in rows }}.
+
+{{ table(rows) }}
+{% endfor -%}
+## Training
+
+{{ table(training) }}
+## Selection
+
+{{ selection }}
+
+{{ table(metrics) }}
+## License
+
+{{ license }}
+"""
+
+
+def write_tagger_card(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> None:
+    """Put README.md into the model folder that a training with this summary has published."""
+    folder = Folder.at(config.output)
+    pseudo = [source.path for source in config.data if source.format == "pseudo"]
+    made = {path: record for path in pseudo if (record := _made_by(path))}
+    card = tagger_card(config, summary, folder.read_json(DATA_FILE), made)
+    folder.publish("README.md", card.encode())
+
+
+def tagger_card(
+    config: TrainTaggerConfig,
+    summary: Mapping[str, Any],
+    about: Mapping[str, Any],
+    made: Mapping[str, Made],
+) -> str:
+    """The card's Markdown.
+
+    ``summary`` and ``about`` are training.json and data.json of the model folder; ``made`` the
+    ``run.json`` of pseudo-labelled sources, by path.
+    """
+    read = about["data"]
+    languages = sorted({lang for source in read for lang in source["languages"]})
+    header = ModelCardData(
+        # The hub knows languages, and no countries.
+        language=sorted({lang.partition("_")[0] for lang in languages}),
+        license=config.license or "unknown",
+        base_model=_base_model(config.encoder),
+        pipeline_tag="token-classification",
+        tags=["named-entity-recognition", "xner"],
+        metrics=["f1", "precision", "recall"],
+    )
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.filters["text"] = as_text
+    return environment.from_string(_TEMPLATE).render(
+        header=header.to_yaml(),
+        name=Folder.at(config.output).name,
+        version=xner.__version__,
+        types=about["types"],
+        languages=languages,
+        sources=[
+            {**each, "labels": _labelled_by(source), "notes": _notes(source)}
+            for source, each in zip(config.data, read, strict=True)
+        ],
+        made={without_credentials(path): _provenance(record) for path, record in made.items()},
+        training=_training(config, summary),
+        selection=_selection(about["selected_on"], summary),
+        metrics=summary["metrics"],
+        license=config.license
+        or "Not stated: what the data and the encoder allow is for whoever publishes this to say.",
+        table=_table,
+    )
+
+
+def _made_by(path: str) -> Made | None:
+    """The ``run.json`` of pseudo-labelled shards: of their folder, or of one that it lies in."""
+    location = Folder.at(path).location
+    for _ in range(3):
+        record = Folder(location).read_json(RUN_FILE) if location else None
+        if record is not None:
+            return dict(record)
+        location = location.rpartition("/")[0]
+    return None
+
+
+def _base_model(encoder: str) -> str | None:
+    """The encoder's name on the hub, if it is from there."""
+    is_ours = encoder == "tiny" or Path(encoder).expanduser().exists()
+    return None if is_ours else encoder
+
+
+def _labelled_by(source: TaggedSourceConfig) -> str:
+    return "projected" if source.format == "pseudo" else "given"
+
+
+def _notes(source: TaggedSourceConfig) -> list[str]:
+    """What was done with a source's types, and how often it was read."""
+    notes = []
+    if source.label_map:
+        mapped = ", ".join(f"{old} → {new}" for old, new in sorted(source.label_map.items()))
+        notes.append(f"types mapped: {mapped}")
+    if source.not_annotated:
+        notes.append(f"does not mark {', '.join(sorted(source.not_annotated))}")
+    if source.repeat != 1:
+        notes.append(f"{source.repeat:g} times in an epoch")
+    return notes
+
+
+def _provenance(record: Made) -> dict[str, Any]:
+    """What ``run.json`` says of who labelled, and by which rules, as lines of a table."""
+    return {
+        f"{part} {key}".strip(): value
+        for part in ("teacher", "aligner", "quality", "student")
+        for key, value in _leaves(record.get(part, {}))
+    } | {"run": record["fingerprint"]}
+
+
+def _training(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> dict[str, Any]:
+    settings = config.model_dump(mode="json", include={"encoder", "max_length", "loss"})
+    # Where and how fast is nobody's business here.
+    optimization = config.optimization.model_dump(mode="json")
+    elsewhere = {"num_workers", "cpus_per_worker", "gpus_per_worker", "forward_tokens"}
+    kept = {key: value for key, value in optimization.items() if key not in elsewhere}
+    counts = {key: summary[key] for key in ("steps", "epochs", "best_epoch")}
+    done = {f"{key.replace('_', ' ')}, done": value for key, value in counts.items()}
+    return dict(_leaves({**settings, "optimization": kept})) | done
+
+
+def _selection(selected_on: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """In words, what the epoch was chosen by."""
+    if not selected_on["sentences"]:
+        return "Nothing was held out: the model is that of the last epoch."
+    share = selected_on["held_out_share_of_data"]
+    if share is None:
+        where = ", ".join(f"`{path}`" for path in selected_on["paths"])
+    else:
+        where = f"a held-out share of the data above (`dev_share` {share:g})"
+    said = (
+        f"The model is that of epoch {summary['best_epoch']}, the best of {summary['epochs']} on "
+        f"{as_text(selected_on['sentences'])} sentences of {where}. The scores are those of that "
+        "epoch, on what it was chosen by: an upper estimate."
+    )
+    if selected_on["target_gold"]:
+        said += (
+            "\n\n**Chosen by labels of people in the target language "
+            f"({', '.join(selected_on['target_gold'])})**: this is not a model without "
+            "target-language labels."
+        )
+    return said
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """The settings of a nested record that are set, as dotted keys and values."""
+    found = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found += _leaves(value, f"{prefix}{key}.")
+        elif value is not None:
+            found.append((f"{prefix}{key}", value))
+    return found
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    """Names and values as a Markdown table."""
+    lines: Sequence[str] = [f"| {key} | {_cell(value)} |" for key, value in rows.items()]
+    return "\n".join(["| | |", "|---|---|", *lines, ""])
+
+
+def _cell(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else as_text(value)
+    return without_credentials(text).replace("|", "\\|")
