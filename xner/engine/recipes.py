@@ -110,7 +110,7 @@ class CorpusRelabelling:
     @classmethod
     def plan(cls, config: RelabelConfig) -> CorpusRelabelling:
         """Find the student and the shards. Raises ConfigError and DataError where one is not."""
-        student, student_folder = _found(config.student)
+        student, student_folder = model_found(config.student)
         pseudo = Folder.at(config.pseudo)
         made_by = pseudo.read_json(RUN_FILE) or {}
         fingerprint = {
@@ -120,7 +120,7 @@ class CorpusRelabelling:
             },
             "pseudo": made_by.get("fingerprint", str(pseudo)),
             "student": {
-                **_identity(student, student_folder),
+                **model_identity(student, student_folder),
                 "combine": config.combine,
                 "min_student_score": config.min_student_score,
             },
