@@ -7,7 +7,7 @@ record is told in :mod:`xner.command_line`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -371,6 +371,21 @@ class TaggedSourceConfig(Record):
 
 class OptimizationConfig(Record):
     """The training loop, the same for taggers and aligners."""
+
+    #: Settings that say where and how fast a run goes, and not what comes out.
+    ELSEWHERE: ClassVar[frozenset[str]] = frozenset(
+        {
+            "num_workers",
+            "min_workers",
+            "cpus_per_worker",
+            "gpus_per_worker",
+            "sharding",
+            "forward_tokens",
+            "gradient_checkpointing",
+            "compile",
+            "checkpoint_steps",
+        }
+    )
 
     epochs: Count = 3
     max_steps: Count | None = Field(None, description="Stop after these steps.")

@@ -48,7 +48,7 @@ _OWN = "step:"
 _REFERENCE = re.compile(r"step:([^/]*)(.*)")
 
 # Settings of a recipe that say how fast and where, and not what comes out.
-_ELSEWHERE = {"forward_tokens", "num_workers", "cpus_per_worker", "gpus_per_worker", "engine"}
+_ELSEWHERE = OptimizationConfig.ELSEWHERE | {"engine"}
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,8 @@ class _Plan:
 
 
 def _in_process(optimization: OptimizationConfig, **changes: Any) -> OptimizationConfig:
-    return optimization.model_copy(update={"num_workers": 0, **changes})
+    alone = {"num_workers": 0, "min_workers": None, "sharding": "ddp"}
+    return optimization.model_copy(update={**alone, **changes})
 
 
 def _paths(sources: Iterable[TaggedSourceConfig]) -> list[str]:

@@ -175,9 +175,8 @@ def _provenance(record: Made) -> dict[str, Any]:
 def _training(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> dict[str, Any]:
     settings = config.model_dump(mode="json", include={"encoder", "max_length", "loss"})
     # Where and how fast is nobody's business here.
-    optimization = config.optimization.model_dump(mode="json")
-    elsewhere = {"num_workers", "cpus_per_worker", "gpus_per_worker", "forward_tokens"}
-    kept = {key: value for key, value in optimization.items() if key not in elsewhere}
+    optimization = config.optimization
+    kept = optimization.model_dump(mode="json", exclude=set(optimization.ELSEWHERE))
     counts = {key: summary[key] for key in ("steps", "epochs", "best_epoch")}
     done = {f"{key.replace('_', ' ')}, done": value for key, value in counts.items()}
     return dict(_leaves({**settings, "optimization": kept})) | done

@@ -47,22 +47,7 @@ class HasText(Protocol):
 
 Example = TypeVar("Example", bound=HasText)
 
-# Settings that change where and how fast a run goes, not what comes out.
-_ELSEWHERE = {
-    "output": True,
-    "engine": True,
-    "optimization": {
-        "num_workers",
-        "min_workers",
-        "cpus_per_worker",
-        "gpus_per_worker",
-        "forward_tokens",
-        "checkpoint_steps",
-        "gradient_checkpointing",
-        "compile",
-        "sharding",
-    },
-}
+_ELSEWHERE = {"output": True, "engine": True, "optimization": OptimizationConfig.ELSEWHERE}
 
 
 def fingerprint(config: BaseModel, inputs: Mapping[str, str]) -> dict[str, Any]:
