@@ -22,9 +22,8 @@ import pyarrow as pa
 from xner.command_line import run_job
 from xner.config import PoolConfig, StudyConfig
 from xner.engine.choose import engine_for
-from xner.evaluation import study
 from xner.evaluation.study_results import SystemScore, comparisons, rankings, rows
-from xner.evaluation.study_run import StudyRun, content_at
+from xner.evaluation.study_run import StudyRun
 from xner.report.study import print_study, write_study
 from xner.report.terminal import duration, print_summary, write_summary
 from xner.shards.storage import Folder
@@ -36,7 +35,7 @@ RESULTS = "results.parquet"
 
 def main(config: StudyConfig) -> None:
     """Do the steps that are pending, then compare the cells."""
-    run = _planned(config)
+    run = StudyRun.plan(config)
     started = time.monotonic()
     num_done = _do_pending(run)
     seconds = time.monotonic() - started
@@ -45,7 +44,7 @@ def main(config: StudyConfig) -> None:
 
 def plan(config: StudyConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
-    run = _planned(config)
+    run = StudyRun.plan(config)
     cells, steps = run.study.cells, run.study.steps
     pending = run.pending()
     counts = {
@@ -61,10 +60,6 @@ def plan(config: StudyConfig) -> Mapping[str, str]:
         "a step takes": f"{config.step.num_cpus} CPU, {config.step.num_gpus} GPU",
         "engine": config.engine.kind,
     }
-
-
-def _planned(config: StudyConfig) -> StudyRun:
-    return StudyRun(config, study.plan(config, content_at))
 
 
 def _do_pending(run: StudyRun) -> int:

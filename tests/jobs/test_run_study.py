@@ -137,6 +137,28 @@ def results_of(output: Path) -> list[dict[str, Any]]:
     return list(rows)
 
 
+def test_run_study_knows_what_it_reads_by_content_and_whole_location(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xner.evaluation.study_run import data_at, model_at
+
+    monkeypatch.chdir(tmp_path)
+    Path("pairs").mkdir()
+    shard = Path("pairs", "0.parquet")
+    found = []
+    # A label that was put right changes no size.
+    for content in (b"B-PER", b"B-LOC"):
+        shard.write_bytes(content)
+        found.append(data_at("pairs"))
+    assert found[0].content != found[1].content
+    assert {each.location for each in found} == {str(tmp_path / "pairs")}
+    encoder = new_encoder_folder(["one text"], Path("encoder"), 0)
+    before = model_at("encoder")
+    assert before.location == str(tmp_path / "encoder")
+    (encoder / "config.json").write_bytes((encoder / "config.json").read_bytes() + b" ")
+    assert model_at("encoder").content != before.content
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_run_study_killed_and_resumed_equals_undisturbed(world: Path, tmp_path: Path) -> None:

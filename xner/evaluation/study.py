@@ -4,26 +4,26 @@ A cell is one model scored: a student (one value of every axis), or a system to 
 the English teacher itself (direct transfer), or the same encoder trained on target gold (the
 supervised upper bound). A step is one job's recipe, in which ``step:NAME`` stands for the folder of
 another step, and bare ``step:`` for its own. Its name is a hash of the recipe and of the content of
-what it reads, so what two cells share is one step, a grid that grows finds its finished steps
-again, and a step is never taken for one with other settings or data.
+what it reads, data and models, wherever these lie: what two cells share is one step, a grid that
+grows finds its finished steps again, and a step is never taken for one with other settings or data.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from xner.config import (
     AlignerConfig,
     EngineConfig,
     GoldConfig,
-    LinksConfig,
     LossConfig,
     OptimizationConfig,
     ProjectConfig,
@@ -40,6 +40,8 @@ from xner.config import (
 
 System = Literal["student", "transfer", "supervised"]
 Kind = Literal["teacher", "words", "aligner", "projection", "score"]
+
+Source = TypeVar("Source", bound=TaggedSourceConfig)
 
 #: What can differ between two students, in the order of the recipe; a seed is a repetition.
 AXES = ("encoder", "aligner", "loss", "initialisation", "size", "domain")
@@ -78,6 +80,20 @@ class Cell:
     def without(self, *names: str) -> tuple[Any, ...]:
         """All of a cell but these fields: equal for cells that differ in nothing else."""
         return tuple(getattr(self, each.name) for each in fields(self) if each.name not in names)
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a path or a model's name of the study stands for.
+
+    ``location``: where steps find it, from any directory; ``content``: a hash of what lies there.
+    """
+
+    location: str
+    content: str
+
+
+Finder = Callable[[str], Input]
 
 
 class Scoring(Record):
@@ -139,9 +155,9 @@ class Study:
         return sum(step.kind == kind for step in self.steps.values())
 
 
-def plan(config: StudyConfig, content: Callable[[str], str]) -> Study:
-    """The grid as cells and steps; ``content`` says what lies at a path, as a hash."""
-    planned = _Plan(config, content)
+def plan(config: StudyConfig, data: Finder, model: Finder) -> Study:
+    """The grid as cells and steps; ``data`` and ``model`` find what the study reads."""
+    planned = _Plan(config, data, model)
     for encoder, language in itertools.product(config.grid.encoders, config.languages):
         planned.references(encoder, language)
     for encoder, language, aligner in itertools.product(
@@ -172,20 +188,22 @@ def _set(record: Record, *without: str) -> list[str]:
 class _Plan:
     """A study that is being planned: a step that is asked for again is the same one."""
 
-    def __init__(self, config: StudyConfig, content: Callable[[str], str]) -> None:
+    def __init__(self, config: StudyConfig, data: Finder, model: Finder) -> None:
         self._config = config
-        self._content = content
+        self._data = functools.cache(data)
+        self._model = functools.cache(model)
         self._contents: dict[str, str] = {}
         self._steps: dict[str, Step] = {}
         self._cells: dict[str, Cell] = {}
 
     def references(self, encoder: str, language: StudyLanguageConfig) -> None:
         """Direct transfer, and the supervised bound where there is gold to train on."""
-        teacher = Scoring(model=self._teacher(encoder), gold=language.gold)
-        self._score(Cell("transfer", language.lang, encoder), teacher, language)
+        teacher = Scoring(model=self._teacher(encoder), gold=self._sources(language.gold))
+        self._score(Cell("transfer", language.lang, encoder), teacher)
         for seed in self._config.grid.seeds if language.train else ():
             cell = Cell("supervised", language.lang, encoder, seed=seed)
-            self._score(cell, self._trained(encoder, language.train, seed, language), language)
+            start, data = self._found(self._model, encoder), self._sources(language.train)
+            self._score(cell, self._trained(start, data, seed, language))
 
     def students(
         self, encoder: str, language: StudyLanguageConfig, aligner: StudyAlignerConfig
@@ -214,8 +232,12 @@ class _Plan:
                 domain=" + ".join(domain) or "all",
                 seed=seed,
             )
-            start = encoder if initialisation == "encoder" else self._teacher(encoder)
-            self._score(cell, self._trained(start, [data], seed, language, loss), language)
+            start = (
+                self._found(self._model, encoder)
+                if initialisation == "encoder"
+                else self._teacher(encoder)
+            )
+            self._score(cell, self._trained(start, [data], seed, language, loss))
 
     def study(self) -> Study:
         """What was planned, and by how many cells each step is needed."""
@@ -231,41 +253,43 @@ class _Plan:
     def _teacher(self, encoder: str) -> str:
         teacher = self._config.teacher
         recipe = TrainTaggerConfig(
-            encoder=encoder,
-            data=teacher.data,
+            encoder=self._found(self._model, encoder),
+            data=self._sources(teacher.data),
             max_length=self._config.max_length,
             optimization=_in_process(teacher.optimization),
             output=_OWN,
         )
-        return self._step("teacher", recipe, _paths(teacher.data))
+        return self._step("teacher", recipe)
 
     def _projection(
         self, encoder: str, language: StudyLanguageConfig, aligner: StudyAlignerConfig
     ) -> str:
         config, model, links = self._config, None, aligner.links
+        pairs = self._found(self._data, language.pairs)
         if aligner.layout is not None:
             recipe = TrainAlignerConfig(
-                encoder=aligner.encoder or encoder,
+                encoder=self._found(self._model, aligner.encoder or encoder),
                 layout=aligner.layout,
-                examples=config.aligner.examples,
+                examples=[self._found(self._data, each) for each in config.aligner.examples],
                 max_length=config.max_length,
                 optimization=_in_process(config.aligner.optimization),
                 output=_OWN,
             )
-            model = self._step("aligner", recipe, recipe.examples)
+            model = self._step("aligner", recipe)
         if links is not None and links.kind == "hmm":
-            words = TrainWordAlignerConfig(pairs=[language.pairs], output=_OWN)
-            learned = self._step("words", words, words.pairs)
-            links = LinksConfig.model_validate({**links.model_dump(), "model": learned})
+            words = TrainWordAlignerConfig(pairs=[pairs], output=_OWN)
+            links = links.model_copy(update={"model": self._step("words", words)})
+        elif links is not None and links.model is not None and links.revision is None:
+            links = links.model_copy(update={"model": self._found(self._model, links.model)})
         projection = ProjectConfig(
-            pairs=language.pairs,
+            pairs=pairs,
             teacher=TeacherConfig(model=self._teacher(encoder)),
             aligner=AlignerConfig(model=model, links=links),
             quality=config.quality,
             output=_OWN,
             engine=EngineConfig(kind="inline"),
         )
-        return self._step("projection", projection, [projection.pairs])
+        return self._step("projection", projection)
 
     def _trained(
         self,
@@ -284,23 +308,28 @@ class _Plan:
             optimization=_in_process(self._config.student, seed=seed),
             output=model,
         )
-        return Scoring(model=model, training=training, gold=language.gold)
+        return Scoring(model=model, training=training, gold=self._sources(language.gold))
 
-    def _score(self, cell: Cell, recipe: Scoring, language: StudyLanguageConfig) -> None:
-        own = [] if recipe.training is None else _paths(recipe.training.data)
-        reads = [path for path in own if not path.startswith(_OWN)]
-        name = self._step("score", recipe, [*_paths(language.gold), *reads])
+    def _score(self, cell: Cell, recipe: Scoring) -> None:
+        name = self._step("score", recipe)
         self._cells[name.removeprefix(_OWN)] = cell
 
-    def _step(self, kind: Kind, recipe: Record, reads: Sequence[str]) -> str:
+    def _found(self, find: Finder, name: str) -> str:
+        """Where it lies, which stands for its content in the names of the steps that read it."""
+        found = find(name)
+        self._contents[found.location] = found.content
+        return found.location
+
+    def _sources(self, sources: Iterable[Source]) -> list[Source]:
+        return [
+            source.model_copy(update={"path": self._found(self._data, source.path)})
+            for source in sources
+        ]
+
+    def _step(self, kind: Kind, recipe: Record) -> str:
         """Take a step up; what stands for its folder in other recipes."""
-        for path in reads:
-            if path not in self._contents:
-                self._contents[path] = self._content(path)
-        deciding = {
-            "recipe": _deciding(recipe.model_dump(mode="json")),
-            "reads": {path: self._contents[path] for path in reads},
-        }
+        values = _deciding(recipe.model_dump(mode="json"))
+        deciding = _replaced(values, lambda text: self._contents.get(text, text))
         digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
         name = f"{kind}-{digest[:16]}"
         self._steps.setdefault(name, Step(kind, recipe, name))
@@ -310,10 +339,6 @@ class _Plan:
 def _in_process(optimization: OptimizationConfig, **changes: Any) -> OptimizationConfig:
     alone = {"num_workers": 0, "min_workers": None, "sharding": "ddp"}
     return optimization.model_copy(update={**alone, **changes})
-
-
-def _paths(sources: Iterable[TaggedSourceConfig]) -> list[str]:
-    return [source.path for source in sources]
 
 
 def _deciding(values: Any) -> Any:

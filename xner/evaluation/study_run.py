@@ -6,11 +6,11 @@ A step is done when its job's last file stands in its folder. The scores of a ce
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -30,17 +30,19 @@ from xner.engine.recipes import CorpusProjection
 from xner.errors import DataError
 from xner.evaluation.bootstrap import sentence_counts
 from xner.evaluation.scoring import tagged_words
-from xner.evaluation.study import Kind, Scoring, Step, Study
+from xner.evaluation.study import Input, Kind, Scoring, Step, Study, plan
 from xner.evaluation.study_results import Result
 from xner.evaluation.tagger_run import GoldSet, predict
 from xner.evaluation.tagging import comparable
 from xner.models.hmm import SETTINGS_FILE
-from xner.shards.ledger import SHARD, SUMMARY_FILE, statistics_of
+from xner.shards.ledger import SUMMARY_FILE, statistics_of
 from xner.shards.statistics import Statistics
-from xner.shards.storage import Folder, files_at
+from xner.shards.storage import Folder
 from xner.training.aligner import train_aligner
+from xner.training.encoders import encoder_content
 from xner.training.loop import Progress
 from xner.training.runs import SUMMARY as TRAINED
+from xner.training.runs import content_of
 from xner.training.tagger import train_tagger
 from xner.training.word_aligner import train_word_aligner
 
@@ -69,15 +71,20 @@ _MARKS: Mapping[Kind, str] = {
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A study and the folder that its steps lie in; called with a step's name, it does the step."""
+    """A study and the folder that its steps lie in; called with a step's name, it does the step.
+
+    All its locations are whole, for steps run in other directories than the process that plans.
+    """
 
     config: StudyConfig
     study: Study
+    steps: Folder
 
-    @property
-    def steps(self) -> Folder:
-        """The folder of the steps' folders."""
-        return Folder.at(self.config.output) / "steps"
+    @classmethod
+    def plan(cls, config: StudyConfig) -> StudyRun:
+        """Plan the study. Raises ConfigError where something that it reads is not there."""
+        study = plan(config, data_at, model_at)
+        return cls(config, study, Folder.at(config.output) / "steps")
 
     def is_done(self, name: str) -> bool:
         """Whether a step has its result."""
@@ -150,20 +157,15 @@ class StudyRun:
         ]
 
 
-def content_at(path: str) -> str:
-    """A hash (hex) of what lies at a path: a file's bytes, or the names and sizes of its shards.
+def data_at(path: str) -> Input:
+    """A file, or the shards of a folder. Raises ConfigError where there is nothing."""
+    return Input(Folder.at(path).location, content_of([path]))
 
-    Shards are compressed, so that others of the same sizes are not to be feared, and reading a
-    corpus only to see that it is the same would take longer than some steps.
-    """
-    folder, names = files_at(path, SHARD)
-    digest = hashlib.sha256()
-    for name in names:
-        if name.endswith(SHARD):
-            digest.update(f"{name} {folder.filesystem.size(folder.path(name))}\n".encode())
-        else:
-            digest.update(folder.read(name))
-    return digest.hexdigest()
+
+def model_at(name: str) -> Input:
+    """A model by its folder, or by its name on the hub. Raises ConfigError for what is none."""
+    folder = Path(name).expanduser()
+    return Input(str(folder.absolute()) if folder.is_dir() else name, encoder_content(name))
 
 
 def _train_tagger(run: StudyRun, step: Step) -> None:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from xner.config import LossConfig, StudyAlignerConfig, StudyConfig
 from xner.errors import ConfigError
-from xner.evaluation.study import Cell, Study, aligner_name, loss_name, plan
+from xner.evaluation.study import Cell, Finder, Input, Study, aligner_name, loss_name, plan
 
 TRAIN = {"path": "train.conll"}
 
@@ -43,8 +42,12 @@ def config(**settings: Any) -> StudyConfig:
     return StudyConfig.model_validate({**values, **settings})
 
 
-def planned(settings: StudyConfig, content: Callable[[str], str] = str) -> Study:
-    return plan(settings, content)
+def there(path: str) -> Input:
+    return Input(f"/here/{path}", f"content of {path}")
+
+
+def planned(settings: StudyConfig, data: Finder = there, model: Finder = there) -> Study:
+    return plan(settings, data, model)
 
 
 def test_study_has_a_cell_for_every_combination_and_the_references() -> None:
@@ -118,8 +121,36 @@ def test_study_names_follow_what_decides_a_result() -> None:
         name for name, cell in planned(config()).cells.items() if cell.system == "transfer"
     }
     assert {name for name in names if not name.startswith("score")} <= other
-    changed = set(planned(config(), lambda path: f"new {path}" * (path == "pairs/en-nl")).steps)
-    assert not names & {name for name in changed if name.startswith("projection")}
+
+
+def changed(*paths: str) -> Finder:
+    return lambda path: Input(f"/here/{path}", f"new {path}") if path in paths else there(path)
+
+
+def test_study_names_follow_the_content_of_what_is_read() -> None:
+    study = planned(config())
+    names = set(study.steps)
+    of_nl = {name for name, cell in study.cells.items() if cell.lang == "nl"}
+    other = set(planned(config(), data=changed("pairs/en-nl")).steps)
+    assert {name for name in names - other if name.startswith("score")} == {
+        name for name in of_nl if study.cells[name].system == "student"
+    }
+    # Other weights under the same name: all that starts from them is another, and nothing else.
+    other = set(planned(config(), model=changed("b")).steps)
+    assert names & set(study.cells) & other == {
+        name for name, cell in study.cells.items() if cell.encoder == "a"
+    }
+    # The same content elsewhere is the same.
+    moved = planned(config(), *[lambda path: Input(f"/there/{path}", f"content of {path}")] * 2)
+    assert set(moved.steps) == names
+
+
+def test_study_names_follow_the_encoder_of_word_links() -> None:
+    grid = {"encoders": ["a"], "aligners": [{"links": {"kind": "similarity", "model": "c"}}]}
+    study = planned(config(grid=grid))
+    other = planned(config(grid=grid), model=changed("c"))
+    new = set(other.steps) - set(study.steps)
+    assert {name.partition("-")[0] for name in new} == {"projection", "score"}
 
 
 def test_study_that_grows_finds_its_steps_again() -> None:
@@ -144,7 +175,7 @@ def test_study_resolves_the_folders_of_other_steps() -> None:
     resolved: Any = projection.resolved("/out/steps", teacher={"batch_tokens": 5})
     assert resolved.teacher.batch_tokens == 5
     assert resolved.teacher.model == teacher
-    assert resolved.pairs == "pairs/en-de"
+    assert resolved.pairs == "/here/pairs/en-de"
     assert resolved.engine.kind == "inline"
 
 
@@ -178,8 +209,10 @@ def test_study_refuses_what_makes_no_grid(settings: dict[str, Any], message: str
 
 
 def test_study_says_what_cannot_be_read() -> None:
-    def missing(path: str) -> str:
+    def missing(path: str) -> Input:
         raise ConfigError(f"{path}: no such file")
 
     with pytest.raises(ConfigError, match=r"train\.conll: no such file"):
-        planned(config(), missing)
+        planned(config(), data=missing)
+    with pytest.raises(ConfigError, match="a: no such file"):
+        planned(config(), model=missing)
