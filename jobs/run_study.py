@@ -131,9 +131,8 @@ def _report(run: StudyRun, num_done: int, seconds: float) -> None:
 
 
 def _plain(score: SystemScore) -> dict[str, Any]:
-    """A system's score as JSON writes it, without the counts of each sentence."""
-    values = {key: value for key, value in vars(score).items() if key not in ("counts", "gold")}
-    return {**values, "cell": asdict(score.cell)}
+    """A system's score as JSON writes it, in the record of its gold set."""
+    return {key: value for key, value in asdict(score).items() if key != "gold"}
 
 
 if __name__ == "__main__":

@@ -31,17 +31,19 @@ _REFERENCES = {"transfer": "direct transfer", "supervised": "trained on gold"}
 _AXES_TITLE = "What each axis changes"
 _AXES_NOTE = (
     "Pairs of models that differ in nothing else; the difference is the mean of the first less the "
-    "second, in F1. p over models: Fisher's randomisation test on the pairs. p over sentences: "
-    "paired bootstrap on the counts summed over the models of each side. The larger one, after "
+    "second, in F1. p over models: Fisher's randomisation test on the pairs; less than six of them "
+    "can show nothing. p over sentences: paired bootstrap of the difference. The larger one, after "
     f"Holm's correction for the rows of this table, must be below {SIGNIFICANT} for a difference "
     "to be called significant. Models share teachers, aligners and text, so a p near that should "
-    "be read as no."
+    "be read as no. Teachers and entity aligners are trained once: what another training of them "
+    "would do to the axes encoder and aligner, no p here can say."
 )
 _RANKING_NOTE = (
     "Strict F1, mean and standard deviation over seeds of the student; teacher and aligner are "
     "trained once. Gain: over direct transfer of the same encoder. Share: of the F1 of the same "
-    "encoder trained on target gold. p: paired bootstrap over sentences against the first row, "
-    "after Holm's correction for the rows of the table."
+    "encoder trained on target gold. p: paired bootstrap over sentences against the best student, "
+    "after Holm's correction for the rows of the table; it speaks of these models, not of other "
+    "seeds."
 )
 _SIZE_NOTE = (
     "The systems that are best at their best size, on all corpora where there is a choice; bands "
