@@ -4,7 +4,8 @@ Every combination of `[grid]` in every language is a cell: one student, trained 
 them stand the English teacher itself (direct transfer), students of word links alone where the
 grid names them (word-alignment projection), and the same encoder trained on target gold where there
 is some. What cells share (teachers, aligners, the projection of a corpus) is computed once. Each
-step is one task on the cluster; killed and started again, only unfinished steps run.
+step is one task on the cluster; killed and started again, only unfinished steps run. Where some
+fail, the report is of the cells that have a result, and the job ends with what went wrong.
 
 Writes results.parquet (a row a cell and gold set), summary.json and report/index.html.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +23,9 @@ import pyarrow as pa
 from xner.command_line import run_job
 from xner.config import PoolConfig, StudyConfig
 from xner.engine.choose import engine_for
-from xner.evaluation.study_results import SystemScore, comparisons, rankings, rows
+from xner.engine.flow import UnitResult
+from xner.errors import XnerError
+from xner.evaluation.study_results import Result, SystemScore, comparisons, rankings, rows
 from xner.evaluation.study_run import StudyRun
 from xner.report.study import print_study, write_study
 from xner.report.terminal import duration, print_summary, write_summary
@@ -34,12 +37,15 @@ RESULTS = "results.parquet"
 
 
 def main(config: StudyConfig) -> None:
-    """Do the steps that are pending, then compare the cells."""
+    """Do the steps that are pending, then compare the cells. Raises what went wrong, last."""
     run = StudyRun.plan(config)
     started = time.monotonic()
-    num_done = _do_pending(run)
+    done, failed = _do_pending(run)
     seconds = time.monotonic() - started
-    _report(run, num_done, seconds)
+    if results := run.results():
+        _report(run, results, len(done), seconds)
+    if failed:
+        raise _summed(run, failed)
 
 
 def plan(config: StudyConfig) -> Mapping[str, str]:
@@ -52,7 +58,7 @@ def plan(config: StudyConfig) -> Mapping[str, str]:
     }
     return {
         "cells": str(len(cells)),
-        "cells pending": str(sum(name in pending for name in cells)),
+        "cells pending": str(sum(name in pending for name in cells.values())),
         "steps": str(len(steps)),
         "steps pending": str(len(pending)),
         "steps that cells share": str(run.study.num_shared),
@@ -62,54 +68,67 @@ def plan(config: StudyConfig) -> Mapping[str, str]:
     }
 
 
-def _do_pending(run: StudyRun) -> int:
-    """Do what is pending and tell of it; how many steps that was. Raises what went wrong, last."""
+def _do_pending(run: StudyRun) -> tuple[list[UnitResult], list[UnitResult]]:
+    """Do what is pending and tell of it; the steps that have a result, and those that have none."""
     config, pending = run.config, run.pending()
+    done: list[UnitResult] = []
+    failed: list[UnitResult] = []
     if not pending:
-        return 0
+        return done, failed
     pool = PoolConfig(num_cpus=config.step.num_cpus, num_gpus=config.step.num_gpus)
     engine = engine_for(config.engine, [pool])
-    total, done = len(run.study.steps), len(run.study.steps) - len(pending)
+    total = len(run.study.steps)
     _log.info("%d of %d steps to do, for %d cells", len(pending), total, len(run.study.cells))
     if not _log.isEnabledFor(logging.DEBUG):
         # What hundreds of trainings say of themselves would drown our lines.
         logging.getLogger("xner.training").setLevel(logging.WARNING)
     started = time.monotonic()
-    failed = []
     for number, result in enumerate(engine.run_graph(pending, run, config.step), start=1):
+        title = run.study.steps[result.name].title
         if result.error is not None:
-            failed.append(result.error)
-            _log.error("%s: %s", result.name, result.error)
+            failed.append(result)
+            if result.was_run:
+                _log.error("%s: %s", title, result.error)
+            continue
+        done.append(result)
         elapsed = time.monotonic() - started
         _log.info(
-            "step %d/%d, %s in %s: %s elapsed, about %s left",
-            done + number,
+            "step %d/%d, %s, in %s: %s elapsed, about %s left",
+            total - len(pending) + number,
             total,
-            result.name,
+            title,
             duration(result.seconds),
             duration(elapsed),
             duration(elapsed / number * (len(pending) - number)),
         )
-    if failed:
-        kind = type(failed[0])
-        lines = "\n  ".join(map(str, failed))
-        raise kind(f"{len(failed)} steps have no result; the others need not run again:\n  {lines}")
-    return len(pending)
+    return done, failed
 
 
-def _report(run: StudyRun, num_done: int, seconds: float) -> None:
+def _summed(run: StudyRun, failed: Sequence[UnitResult]) -> XnerError:
+    """One error for all steps without a result, of the kind of the first."""
+    causes = [result for result in failed if result.was_run]
+    lines = [f"{run.study.steps[each.name].title} ({each.name}): {each.error}" for each in causes]
+    what = f"{len(causes)} steps failed"
+    if not_run := len(failed) - len(causes):
+        what += f", {not_run} that need them were not run"
+    kind = type(causes[0].error)
+    return kind("\n  ".join([f"{what}; the same command goes on with these alone:", *lines]))
+
+
+def _report(run: StudyRun, results: Sequence[Result], num_done: int, seconds: float) -> None:
     """Write and print what the cells say."""
     config, output = run.config, Folder.at(run.config.output)
-    results = run.results()
     ranked = rankings(results, config.bootstrap)
     compared = comparisons(results, config.bootstrap)
     output.publish_table(RESULTS, pa.Table.from_pylist(rows(results)))
+    seconds_of = {result.cell: result.seconds for result in results}
     figures = {
         "cells": len(run.study.cells),
+        "cells without a result": len(run.study.cells) - len(seconds_of),
         "steps": len(run.study.steps),
         "steps shared by cells": run.study.num_shared,
         "gold sets": len(ranked),
-        "hours of training and scoring": sum({r.cell: r.seconds for r in results}.values()) / 3600,
+        "hours of training and scoring": sum(seconds_of.values()) / 3600,
     }
     summary = {
         **{name.replace(" ", "_"): value for name, value in figures.items()},

@@ -223,11 +223,15 @@ def test_run_study_on_ray_reports_and_names_what_failed(
     settings["engine"] = {"kind": "ray"}
     settings["languages"][0]["train"] = []
     broken = StudyConfig.model_validate(settings)
-    with pytest.raises(DataError, match=r"2 steps have no result(.|\n)*no sentences of Nowhere"):
+    cause = r"2 steps failed(.|\n)*student de, .*, Nowhere, seed 0 \(.*no sentences of Nowhere"
+    with pytest.raises(DataError, match=cause):
         job["main"](broken)
-    # One domain and the reference were scored all the same, and are found again.
+    # One domain and the reference were scored all the same, are reported, and are found again.
     before = scores_in(tmp_path / "out")
     assert len(before) == 3
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["cells"], summary["cells_without_a_result"]) == (5, 2)
+    assert [len(each["systems"]) for each in summary["rankings"]] == [3]
 
     settings["grid"]["domains"] = [["MiniatureNews"], []]
     whole = StudyConfig.model_validate(settings)

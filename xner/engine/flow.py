@@ -53,11 +53,15 @@ class ShardResult:
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What became of a unit: the seconds it took, or why it has no result."""
+    """What became of a unit: the seconds it took, or why it has no result.
+
+    ``was_run``: False where what it needs has none.
+    """
 
     name: str
     seconds: float = 0.0
     error: XnerError | None = None
+    was_run: bool = True
 
 
 class Schedule:
@@ -85,7 +89,8 @@ class Schedule:
         """The units that cannot run, once no other is running: what they need failed."""
         for name, before in self._waiting.items():
             missing = ", ".join(sorted(before))
-            yield UnitResult(name, error=XnerError(f"{name}: not run, for it needs {missing}"))
+            error = XnerError(f"{name}: not run, for it needs {missing}")
+            yield UnitResult(name, error=error, was_run=False)
 
 
 def range_borders(num_ranges: int) -> list[int]:

@@ -77,6 +77,13 @@ class Cell:
         value = getattr(self, axis)
         return None if value is None else str(value)
 
+    @property
+    def title(self) -> str:
+        """The cell in one line, for messages."""
+        seed = None if self.seed is None else f"seed {self.seed}"
+        values = [self.value(axis) for axis in AXES]
+        return ", ".join(filter(None, [f"{self.system} {self.lang}", *values, seed]))
+
     def without(self, *names: str) -> tuple[Any, ...]:
         """All of a cell but these fields: equal for cells that differ in nothing else."""
         return tuple(getattr(self, each.name) for each in fields(self) if each.name not in names)
@@ -106,11 +113,12 @@ class Scoring(Record):
 
 @dataclass(frozen=True)
 class Step:
-    """One job's recipe, under the name that its folder has."""
+    """One job's recipe, under the name that its folder has; ``title`` is for people."""
 
     kind: Kind
     recipe: Record
     name: str
+    title: str
 
     @property
     def needs(self) -> list[str]:
@@ -136,12 +144,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Study:
-    """The cells by the name of the step that scores them, and all steps in an order that works.
+    """The cells with the names of the steps that score them, and all steps in an order that works.
 
-    ``uses``: how many cells need a step that is not their own.
+    Cells whose recipes come to the same share even that step. ``uses``: how many cells need a step
+    that is not their own.
     """
 
-    cells: Mapping[str, Cell]
+    cells: Mapping[Cell, str]
     steps: Mapping[str, Step]
     uses: Mapping[str, int]
 
@@ -194,7 +203,7 @@ class _Plan:
         self._model = functools.cache(model)
         self._contents: dict[str, str] = {}
         self._steps: dict[str, Step] = {}
-        self._cells: dict[str, Cell] = {}
+        self._cells: dict[Cell, str] = {}
 
     def references(self, encoder: str, language: StudyLanguageConfig) -> None:
         """Direct transfer, and the supervised bound where there is gold to train on."""
@@ -242,7 +251,7 @@ class _Plan:
     def study(self) -> Study:
         """What was planned, and by how many cells each step is needed."""
         uses: Counter[str] = Counter()
-        for name in self._cells:
+        for name in self._cells.values():
             uses.update(self._all_needs(name))
         return Study(self._cells, self._steps, uses)
 
@@ -259,7 +268,7 @@ class _Plan:
             optimization=_in_process(teacher.optimization),
             output=_OWN,
         )
-        return self._step("teacher", recipe)
+        return self._step("teacher", f"teacher {encoder}", recipe)
 
     def _projection(
         self, encoder: str, language: StudyLanguageConfig, aligner: StudyAlignerConfig
@@ -275,10 +284,12 @@ class _Plan:
                 optimization=_in_process(config.aligner.optimization),
                 output=_OWN,
             )
-            model = self._step("aligner", recipe)
+            title = f"entity aligner {aligner.encoder or encoder}, {aligner.layout}"
+            model = self._step("aligner", title, recipe)
         if links is not None and links.kind == "hmm":
             words = TrainWordAlignerConfig(pairs=[pairs], output=_OWN)
-            links = links.model_copy(update={"model": self._step("words", words)})
+            learned = self._step("words", f"word aligner {language.lang}", words)
+            links = links.model_copy(update={"model": learned})
         elif links is not None and links.model is not None and links.revision is None:
             links = links.model_copy(update={"model": self._found(self._model, links.model)})
         projection = ProjectConfig(
@@ -289,7 +300,8 @@ class _Plan:
             output=_OWN,
             engine=EngineConfig(kind="inline"),
         )
-        return self._step("projection", projection)
+        title = f"projection {language.lang}, {encoder}, {aligner_name(aligner)}"
+        return self._step("projection", title, projection)
 
     def _trained(
         self,
@@ -311,8 +323,7 @@ class _Plan:
         return Scoring(model=model, training=training, gold=self._sources(language.gold))
 
     def _score(self, cell: Cell, recipe: Scoring) -> None:
-        name = self._step("score", recipe)
-        self._cells[name.removeprefix(_OWN)] = cell
+        self._cells[cell] = self._step("score", cell.title, recipe).removeprefix(_OWN)
 
     def _found(self, find: Finder, name: str) -> str:
         """Where it lies, which stands for its content in the names of the steps that read it."""
@@ -326,13 +337,13 @@ class _Plan:
             for source in sources
         ]
 
-    def _step(self, kind: Kind, recipe: Record) -> str:
+    def _step(self, kind: Kind, title: str, recipe: Record) -> str:
         """Take a step up; what stands for its folder in other recipes."""
         values = _deciding(recipe.model_dump(mode="json"))
         deciding = _replaced(values, lambda text: self._contents.get(text, text))
         digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
         name = f"{kind}-{digest[:16]}"
-        self._steps.setdefault(name, Step(kind, recipe, name))
+        self._steps.setdefault(name, Step(kind, recipe, name, title))
         return _OWN + name
 
 

@@ -1,7 +1,8 @@
 """The steps of a study carried out: each is a job's own code, in one process, into one folder.
 
-A step is done when its job's last file stands in its folder. The scores of a cell are one file,
-``scores.parquet``: the counts of every sentence, and in the footer the cell and what it took.
+A step is done when its job's last file stands in its folder. Scores are one file,
+``scores.parquet``: the counts of every sentence, and in the footer whose they are and what they
+took.
 """
 
 from __future__ import annotations
@@ -25,17 +26,16 @@ from xner.config import (
     TrainTaggerConfig,
     TrainWordAlignerConfig,
 )
-from xner.corpora.tagged import read_tagged
 from xner.engine.recipes import CorpusProjection
 from xner.errors import DataError
 from xner.evaluation.bootstrap import sentence_counts
 from xner.evaluation.scoring import tagged_words
-from xner.evaluation.study import Input, Kind, Scoring, Step, Study, plan
+from xner.evaluation.study import Cell, Input, Kind, Scoring, Step, Study, plan
 from xner.evaluation.study_results import Result
 from xner.evaluation.tagger_run import GoldSet, predict
 from xner.evaluation.tagging import comparable
 from xner.models.hmm import SETTINGS_FILE
-from xner.shards.ledger import SUMMARY_FILE, statistics_of
+from xner.shards.ledger import DATA_FILE, SUMMARY_FILE, statistics_of
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 from xner.training.aligner import train_aligner
@@ -47,7 +47,7 @@ from xner.training.tagger import train_tagger
 from xner.training.word_aligner import train_word_aligner
 
 _SCORES = "scores.parquet"
-_CELL_KEY = "xner.cell"
+_RECORD_KEY = "xner.study"
 _COUNTS = pa.schema(
     [
         pa.field("gold", pa.string(), nullable=False),
@@ -86,15 +86,19 @@ class StudyRun:
         study = plan(config, data_at, model_at)
         return cls(config, study, Folder.at(config.output) / "steps")
 
-    def is_done(self, name: str) -> bool:
-        """Whether a step has its result."""
-        return (self.steps / name).exists(_MARKS[self.study.steps[name].kind])
+    def done(self) -> set[str]:
+        """The steps that have their result."""
+        there = set(self.steps.names())
+        return {
+            name
+            for name, step in self.study.steps.items()
+            if f"{name}/{_MARKS[step.kind]}" in there
+        }
 
     def pending(self) -> dict[str, list[str]]:
         """The steps that are still to be done, and what each one needs."""
-        return {
-            name: step.needs for name, step in self.study.steps.items() if not self.is_done(name)
-        }
+        done = self.done()
+        return {name: step.needs for name, step in self.study.steps.items() if name not in done}
 
     def __call__(self, name: str) -> None:
         """Do one step. Raises what its job raises."""
@@ -102,8 +106,14 @@ class StudyRun:
         _WORK[step.kind](self, step)
 
     def results(self) -> list[Result]:
-        """Every cell on every gold set, in the grid's order. Raises DataError where one lacks."""
-        return [result for name in self.study.cells for result in self._read(name)]
+        """The cells that are done on every gold set, in the grid's order."""
+        done = self.done()
+        return [
+            result
+            for cell, name in self.study.cells.items()
+            if name in done
+            for result in self._read(cell, name)
+        ]
 
     def recipe(self, step: Step) -> Any:
         """The step's recipe as its job takes it."""
@@ -118,7 +128,8 @@ class StudyRun:
         sentences = 0
         if recipe.training is not None:
             train_tagger(recipe.training, _quietly)
-            sentences = sum(len(read_tagged(source)) for source in recipe.training.data)
+            data = Folder.at(recipe.model).read_json(DATA_FILE)
+            sentences = sum(each["sentences"] for each in data["data"] + data["dev"])
         model = ModelConfig(model=recipe.model, batch_tokens=self.config.batch_tokens)
         tables = []
         for source in recipe.gold:
@@ -131,23 +142,23 @@ class StudyRun:
             tables.append(pa.table(dict(zip(_COUNTS.names, columns, strict=True))).cast(_COUNTS))
         folder = self.steps / step.name
         record = {
-            "cell": asdict(self.study.cells[step.name]),
+            "cells": [asdict(c) for c, name in self.study.cells.items() if name == step.name],
             "sentences": sentences,
             "seconds": time.perf_counter() - started,
         }
-        folder.publish_table(_SCORES, pa.concat_tables(tables), {_CELL_KEY: json.dumps(record)})
+        folder.publish_table(_SCORES, pa.concat_tables(tables), {_RECORD_KEY: json.dumps(record)})
         if recipe.training is not None and not self.config.keep_models:
             folder.filesystem.rm(folder.path("model"), recursive=True)
 
-    def _read(self, name: str) -> list[Result]:
+    def _read(self, cell: Cell, name: str) -> list[Result]:
         folder = self.steps / name
-        record = json.loads(folder.read_footer(_SCORES)[_CELL_KEY])
+        record = json.loads(folder.read_footer(_SCORES)[_RECORD_KEY])
         table = folder.read_table(_SCORES, _COUNTS)
         names = np.array(table["gold"].to_pylist())
         counts = np.stack([table[each].to_numpy() for each in _COUNTS.names[2:]], axis=1)
         return [
             Result(
-                cell=self.study.cells[name],
+                cell=cell,
                 gold=gold,
                 counts=counts[names == gold].astype(np.int64),
                 sentences=record["sentences"],

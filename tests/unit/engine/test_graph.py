@@ -37,7 +37,9 @@ def test_graph_inline_reports_what_failed_and_what_needed_it() -> None:
         if name == "corpus":
             raise DataError("torn")
 
-    errors = {r.name: r.error for r in InlineEngine().run_graph(NEEDS, work, StepConfig())}
+    results = list(InlineEngine().run_graph(NEEDS, work, StepConfig()))
+    errors = {each.name: each.error for each in results}
+    assert [each.name for each in results if not each.was_run] == ["student"]
     assert order == ["teacher", "other", "corpus"]
     assert (errors["teacher"], errors["other"]) == (None, None)
     assert isinstance(errors["corpus"], DataError)

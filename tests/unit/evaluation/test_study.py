@@ -51,7 +51,7 @@ def planned(settings: StudyConfig, data: Finder = there, model: Finder = there) 
 
 
 def test_study_has_a_cell_for_every_combination_and_the_references() -> None:
-    cells = list(planned(config()).cells.values())
+    cells = list(planned(config()).cells)
     students = [cell for cell in cells if cell.system == "student"]
     assert len(students) == len(set(students)) == 2 * 3 * 2 * 2 * 2 * 2 * 3 * 2
     assert {cell.aligner for cell in students} == {"single", "packed + hmm", "hmm"}
@@ -84,7 +84,30 @@ def test_study_shares_an_aligner_whose_encoder_is_fixed() -> None:
     study = planned(config(grid=grid))
     assert study.num_of("aligner") == 1
     assert study.num_of("projection") == 4
-    assert {c.aligner for c in study.cells.values() if c.aligner} == {"single encoder=c"}
+    assert {c.aligner for c in study.cells if c.aligner} == {"single encoder=c"}
+
+
+def test_study_has_a_cell_for_each_of_two_names_of_the_same() -> None:
+    grid = {"encoders": ["a", "b"], "aligners": [{"layout": "single"}], "seeds": [0]}
+    grid["aligners"].append({"layout": "single", "encoder": "a"})  # type: ignore[attr-defined]
+    study = planned(config(grid=grid))
+    students = {cell: name for cell, name in study.cells.items() if cell.system == "student"}
+    # Of encoder a both aligners are one, and so is what comes of them.
+    assert len(students) == 2 * 2 * 2
+    assert len(set(students.values())) == 3 * 2
+    assert study.num_of("score") == len(set(study.cells.values()))
+
+
+def test_study_tells_people_what_a_step_is() -> None:
+    study = planned(config())
+    cell = Cell("student", "nl", "b", "hmm", "cross_entropy", "teacher", 10, "News + Talks", 2)
+    name = study.cells[cell]
+    title = "student nl, b, hmm, cross_entropy, teacher, 10, News + Talks, seed 2"
+    assert study.steps[name].title == title
+    assert {study.steps[each].title for each in study.steps[name].needs} == {
+        "teacher b",
+        "projection nl, b, hmm",
+    }
 
 
 def test_study_steps_come_after_what_they_need() -> None:
@@ -118,7 +141,7 @@ def test_study_names_follow_what_decides_a_result() -> None:
         assert set(planned(config(**same)).steps) == names, same
     other = set(planned(config(student={"epochs": 9})).steps)
     assert {name for name in names & other if name.startswith("score")} == {
-        name for name, cell in planned(config()).cells.items() if cell.system == "transfer"
+        name for cell, name in planned(config()).cells.items() if cell.system == "transfer"
     }
     assert {name for name in names if not name.startswith("score")} <= other
 
@@ -130,15 +153,14 @@ def changed(*paths: str) -> Finder:
 def test_study_names_follow_the_content_of_what_is_read() -> None:
     study = planned(config())
     names = set(study.steps)
-    of_nl = {name for name, cell in study.cells.items() if cell.lang == "nl"}
     other = set(planned(config(), data=changed("pairs/en-nl")).steps)
     assert {name for name in names - other if name.startswith("score")} == {
-        name for name in of_nl if study.cells[name].system == "student"
+        name for cell, name in study.cells.items() if cell.system == "student" and cell.lang == "nl"
     }
     # Other weights under the same name: all that starts from them is another, and nothing else.
     other = set(planned(config(), model=changed("b")).steps)
-    assert names & set(study.cells) & other == {
-        name for name, cell in study.cells.items() if cell.encoder == "a"
+    assert set(study.cells.values()) & other == {
+        name for cell, name in study.cells.items() if cell.encoder == "a"
     }
     # The same content elsewhere is the same.
     moved = planned(config(), *[lambda path: Input(f"/there/{path}", f"content of {path}")] * 2)
@@ -162,7 +184,7 @@ def test_study_that_grows_finds_its_steps_again() -> None:
 def test_study_resolves_the_folders_of_other_steps() -> None:
     study = planned(config())
     name, cell = next(
-        (n, c) for n, c in study.cells.items() if c.initialisation == "teacher" and c.size == 10
+        (n, c) for c, n in study.cells.items() if c.initialisation == "teacher" and c.size == 10
     )
     scoring: Any = study.steps[name].resolved("/out/steps")
     assert scoring.model == scoring.training.output == f"/out/steps/{name}/model"
@@ -189,7 +211,7 @@ def test_study_names_an_aligner_by_what_differs() -> None:
     aligner = StudyAlignerConfig.model_validate({"layout": "packed", "links": words})
     assert aligner_name(aligner) == "packed + hmm adapt=False"
     grid = {"aligners": [{"links": {"kind": "hmm"}}, {"links": words}], "encoders": ["a"]}
-    cells = planned(config(grid=grid)).cells.values()
+    cells = planned(config(grid=grid)).cells
     assert {cell.aligner for cell in cells if cell.aligner} == {"hmm", "hmm adapt=False"}
 
 
