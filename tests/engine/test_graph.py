@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -51,3 +53,30 @@ def test_graph_on_ray_reports_what_failed_and_ends_on_a_bug() -> None:
     assert str(results["student"]) == "student: not run, for it needs corpus"
     with pytest.raises(Exception, match="a bug"):
         list(engine.run_graph({"other": []}, refuse_the_corpus, StepConfig()))
+
+
+# A Ray of its own, with a GPU that is none.
+PROCESSES = """
+import os, sys
+from functools import partial
+from pathlib import Path
+import ray
+from xner.config import EngineConfig, StepConfig
+from xner.engine.distributed import RayEngine
+
+def leave_the_process(folder, name):
+    Path(folder, name).write_text(str(os.getpid()))
+
+ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False,
+         _node_ip_address="127.0.0.1")
+needs = {"one": [], "two": ["one"]}
+work = partial(leave_the_process, sys.argv[1])
+list(RayEngine(EngineConfig()).run_graph(needs, work, StepConfig(num_gpus=1)))
+"""
+
+
+@pytest.mark.slow
+def test_graph_on_ray_leaves_no_process_that_holds_a_gpu_s_memory(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", PROCESSES, str(tmp_path)]
+    subprocess.run(arguments, check=True, capture_output=True, timeout=200)
+    assert (tmp_path / "one").read_text() != (tmp_path / "two").read_text()

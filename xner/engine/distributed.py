@@ -58,6 +58,14 @@ _log = logging.getLogger(__name__)
 
 _MARK = "<xner-error>"
 
+# What is raised for a process that was lost once more than its task may be tried again.
+_LOST = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.LocalRayletDiedError,
+    ray.exceptions.OutOfMemoryError,
+)
+
 T = TypeVar("T")
 
 _PARCEL = pa.schema(
@@ -190,7 +198,9 @@ class RayEngine:
         step: StepConfig,
     ) -> Iterator[UnitResult]:
         """See :class:`xner.engine.flow.Engine`."""
-        unit = _run_unit.options(num_cpus=step.num_cpus, num_gpus=step.num_gpus)
+        # Not by options: a remote function made with GPUs ends its process after each call, and so
+        # frees the device's memory, which an idle process would keep from the next one.
+        unit = ray.remote(max_retries=3, num_cpus=step.num_cpus, num_gpus=step.num_gpus)(_run_unit)
         there = ray.put(work)
         schedule, running = Schedule(needs), {}
         while True:
@@ -205,7 +215,7 @@ class RayEngine:
                     seconds = ray.get(done)
             except XnerError as error:
                 yield UnitResult(name, error=error)
-            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+            except _LOST as error:
                 yield UnitResult(name, error=TransientError(f"{name}: {error}"))
             else:
                 schedule.finished(name)
@@ -274,7 +284,6 @@ class _Counter:
         return self._rows
 
 
-@ray.remote(max_retries=3)
 def _run_unit(name: str, work: Callable[[str], None]) -> float:
     """Does one unit's work; the seconds that it took."""
     started = time.perf_counter()
