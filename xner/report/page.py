@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from xner.projection.quality import REASONS
-from xner.report.terminal import as_text
+from xner.report.terminal import as_text, number_columns
 from xner.shards.storage import Folder
 
 Row = Mapping[str, Any]
@@ -79,9 +79,11 @@ mark sup { color: hsl(var(--hue) var(--edge)); font-size: .62rem; font-weight: 7
 <h2>{{ heading }}</h2>
 {%- if heading in notes %}<p class="dim">{{ notes[heading] }}{% endif %}
 <div class="table"><table>
-<tr>{% for name in rows[0] %}<th{{ rows[0][name] | side }}>{{ name }}{% endfor %}
+{%- set numbers = rows | number_columns %}
+<tr>{% for name in rows[0] %}<th{{ " class=number" if name in numbers }}>{{ name }}{% endfor %}
 {%- for row in rows %}
-<tr>{% for value in row.values() %}<td{{ value | side }}>{{ value | text }}{% endfor %}
+<tr>{% for name, value in row.items() %}<td{{ " class=number" if name in numbers }}>
+{{- value | text }}{% endfor %}
 {%- endfor %}
 </table></div>
 {%- endfor %}
@@ -138,7 +140,7 @@ def render_page(
         groups[row["status"], row["reason"]].append(_sides(row))
     labels = sorted({m["label"] for row in samples for m in row["source_mentions"] or ()})
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"text": as_text, "side": _side}
+    environment.filters |= {"text": as_text, "number_columns": number_columns}
     return environment.from_string(_TEMPLATE).render(
         title=title,
         figures=figures,
@@ -149,10 +151,6 @@ def render_page(
         reasons=REASONS,
         hues={label: _HUES[i % len(_HUES)] for i, label in enumerate(labels)},
     )
-
-
-def _side(value: Any) -> str:
-    return " class=number" if isinstance(value, int | float) else ""
 
 
 def _sides(row: Row) -> list[tuple[str, list[tuple[str, Row | None]]]]:

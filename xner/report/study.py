@@ -7,9 +7,11 @@ deviation over the seeds to either side.
 from __future__ import annotations
 
 import io
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from matplotlib import rc_context
@@ -28,6 +30,8 @@ _MOST_SYSTEMS = 8
 _MOST_ROWS = 12
 
 _REFERENCES = {"transfer": "direct transfer", "supervised": "trained on gold"}
+_REFERENCE_LINES = {"transfer": ":", "supervised": "--"}
+_SHARED_TITLE = "What all students share"
 _AXES_TITLE = "What each axis changes"
 _AXES_NOTE = (
     "Pairs of models that differ in nothing else; the difference is the mean of the first less the "
@@ -46,23 +50,26 @@ _RANKING_NOTE = (
     "seeds."
 )
 _SIZE_NOTE = (
-    "The systems that are best at their best size, on all corpora where there is a choice; bands "
-    "are one standard deviation over seeds, dashed lines the references."
+    "The systems that are best at their best size; bands are one standard deviation over seeds, "
+    "dashed lines are training on gold, dotted ones direct transfer."
 )
 _DOMAIN_NOTE = "The best systems, at the largest size; whiskers are one standard deviation."
 
 
-def system_name(cell: Cell, *without: str) -> str:
-    """A system in one line, but for the axes named."""
-    if cell.system != "student":
-        return f"{_REFERENCES[cell.system]}, {cell.encoder}"
-    parts = [cell.value(axis) for axis in AXES if axis not in without]
-    return ", ".join(filter(None, parts))
+def system_name(cell: Cell, axes: Sequence[str]) -> str:
+    """A system in one line, by its values on some axes."""
+    values = [cell.value(axis) for axis in axes]
+    return ", ".join(filter(None, [_REFERENCES.get(cell.system), *values])) or cell.system
+
+
+def differing_axes(scores: Sequence[SystemScore]) -> list[str]:
+    """The axes in which systems differ, those aside that have no choice."""
+    return [axis for axis in AXES if len({each.cell.value(axis) for each in scores} - {None}) > 1]
 
 
 def ranking_rows(scores: Sequence[SystemScore]) -> list[dict[str, Any]]:
     """A ranking as records for a table, with the axes in which its systems differ."""
-    axes = [axis for axis in AXES if len({each.cell.value(axis) for each in scores} - {None}) > 1]
+    axes = differing_axes(scores)
     return [
         {
             "rank": rank,
@@ -77,6 +84,17 @@ def ranking_rows(scores: Sequence[SystemScore]) -> list[dict[str, Any]]:
             "p": each.p,
         }
         for rank, each in enumerate(scores, start=1)
+    ]
+
+
+def shared_rows(scores: Sequence[SystemScore]) -> list[dict[str, Any]]:
+    """The axes in which students do not differ as records for a table."""
+    differ = differing_axes(scores)
+    students = [each.cell for each in scores if each.cell.system == "student"]
+    return [
+        {"axis": axis, "value": students[0].value(axis)}
+        for axis in AXES
+        if students and axis not in differ
     ]
 
 
@@ -118,7 +136,11 @@ def write_study(
     comparisons: Sequence[Comparison],
 ) -> None:
     """Write the page to any fsspec location."""
-    tables = {_AXES_TITLE: comparison_rows(comparisons)}
+    everything = [each for scores in rankings.values() for each in scores]
+    tables: dict[str, list[dict[str, Any]]] = {
+        _SHARED_TITLE: shared_rows(everything),
+        _AXES_TITLE: comparison_rows(comparisons),
+    }
     notes = {_AXES_TITLE: _AXES_NOTE}
     plots = {}
     for (lang, gold), scores in rankings.items():
@@ -146,13 +168,17 @@ def size_plot(scores: Sequence[SystemScore]) -> str | None:
     )
     if not any(len(points) > 1 for points in lines.values()):
         return None
+    named = [axis for axis in differing_axes(scores) if axis not in ("size", "domain")]
+    num_sentences: dict[int | None, list[float]] = defaultdict(list)
+    for each in itertools.chain.from_iterable(lines.values()):
+        num_sentences[each.cell.size].append(each.sentences)
 
     def draw(axes: Axes) -> None:
         for cell, points in lines.items():
             ordered = sorted(points, key=lambda each: each.sentences)
             sizes = [each.sentences for each in ordered]
             means = [each.mean for each in ordered]
-            (line,) = axes.plot(sizes, means, marker="o", label=_label(cell, "size", "domain"))
+            (line,) = axes.plot(sizes, means, marker="o", label=_label(cell, named))
             axes.fill_between(
                 sizes,
                 [each.mean - (each.std or 0) for each in ordered],
@@ -162,10 +188,19 @@ def size_plot(scores: Sequence[SystemScore]) -> str | None:
                 linewidth=0,
             )
         for number, each in enumerate(each for each in scores if each.cell.system != "student"):
-            axes.axhline(each.mean, color=str(0.3 + 0.15 * (number % 4)), linestyle="--",
-                         linewidth=1, label=_label(each.cell))  # fmt: skip
+            axes.axhline(
+                each.mean,
+                color=str(0.1 + 0.2 * (number // 2 % 4)),
+                linestyle=_REFERENCE_LINES[each.cell.system],
+                linewidth=1.2,
+                label=_label(each.cell, named),
+            )
         axes.set_xscale("log")
-        axes.set_xlabel("sentences trained on")
+        ticks = sorted({round(fmean(each)) for each in num_sentences.values()})
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.minorticks_off()
+        of = "all corpora" if domain == "all" else _plain(str(domain))
+        axes.set_xlabel("sentences trained on" + (f", of {of}" if len(domains) > 1 else ""))
 
     return _svg(draw)
 
@@ -185,6 +220,7 @@ def domain_plot(scores: Sequence[SystemScore]) -> str | None:
     domains = sorted({str(each.cell.domain) for group in bars.values() for each in group})
     if len(domains) < 2:
         return None
+    named = [axis for axis in differing_axes(students) if axis not in ("size", "domain")]
 
     def draw(axes: Axes) -> None:
         width = 0.8 / len(bars)
@@ -197,7 +233,7 @@ def domain_plot(scores: Sequence[SystemScore]) -> str | None:
                 [each.mean for each in found],
                 width,
                 yerr=[each.std or 0 for each in found],
-                label=_label(cell, "size", "domain"),
+                label=_label(cell, named),
             )
         axes.set_xticks(range(len(domains)), [_plain(domain) for domain in domains])
 
@@ -231,8 +267,8 @@ def _svg(draw: Callable[[Axes], None]) -> str:
     return text[text.index("<svg") :]
 
 
-def _label(cell: Cell, *without: str) -> str:
-    return _plain(system_name(cell, *without))
+def _label(cell: Cell, axes: Sequence[str]) -> str:
+    return _plain(system_name(cell, axes))
 
 
 def _plain(text: str) -> str:

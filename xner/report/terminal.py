@@ -217,13 +217,18 @@ def print_summary(title: str, rows: Mapping[str, Any] | Sequence[Mapping[str, An
         records: list[Sequence[Any]] = list(rows.items())
     else:
         names = list(rows[0]) if rows else []
+        numbers = number_columns(rows)
         for name in names:
-            is_number = isinstance(rows[0][name], int | float)
-            table.add_column(Text(name), justify="right" if is_number else "left")
+            table.add_column(Text(name), justify="right" if name in numbers else "left")
         records = [[row[name] for name in names] for row in rows]
     for record in records:
         table.add_row(*(Text(as_text(value)) for value in record))
     console.print(table)
+
+
+def number_columns(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The columns that hold numbers, nothing aside; a table sets them to the right."""
+    return {name for row in rows for name, value in row.items() if isinstance(value, int | float)}
 
 
 def as_text(value: Any) -> str:

@@ -69,6 +69,12 @@ def test_page_shows_figures_and_tables():
     assert "None" not in text
 
 
+def test_page_sets_a_column_of_numbers_right_where_the_first_is_missing():
+    page = render_page("t", {}, {"T": [{"p": None, "of": "A"}, {"p": 0.25, "of": None}]}, [])
+    assert page.count("<th class=number>p") == 1
+    assert page.count("<td class=number>") == 2
+
+
 def test_page_escapes_foreign_text_everywhere():
     evil = "<script>alert('\"x')</script>"
     row = _row(evil, evil, reason=evil) | {"source_lang": evil, "corpus": evil}

@@ -136,6 +136,14 @@ def test_print_summary_prints_records_under_their_keys(capsys: pytest.CaptureFix
     print_summary("none", [])
 
 
+def test_print_summary_sets_numbers_right_where_the_first_is_missing(
+    capsys: pytest.CaptureFixture[str],
+):
+    print_summary("p", [{"p": None, "of": "A"}, {"p": 0.25, "of": None}])
+    (best,) = (line for line in capsys.readouterr().out.splitlines() if "A" in line)
+    assert best.startswith("│    - │ A")
+
+
 def test_write_summary_is_json_without_nan(tmp_path: Path):
     data = {"b": float("nan"), "a": {"y": [float("inf"), 0.5], "x": 1}}
     write_summary(Folder.at(str(tmp_path / "out")), data)
