@@ -7,6 +7,7 @@ record is told in :mod:`xner.command_line`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -498,6 +499,14 @@ class LossConfig(Record):
     )
 
 
+def _check_agreement(loss: LossConfig, optimization: OptimizationConfig) -> None:
+    if loss.agreement and loss.agreement_warmup >= optimization.epochs:
+        raise ValueError(
+            f"loss.agreement_warmup ({loss.agreement_warmup}) leaves none of "
+            f"{optimization.epochs} epochs"
+        )
+
+
 class TrainTaggerConfig(Record):
     """`train_tagger`: tagged text in, a token classification model out."""
 
@@ -540,11 +549,7 @@ class TrainTaggerConfig(Record):
 
     @model_validator(mode="after")
     def _students_come_to_agree(self) -> TrainTaggerConfig:
-        loss, epochs = self.loss, self.optimization.epochs
-        if loss.agreement and loss.agreement_warmup >= epochs:
-            raise ValueError(
-                f"loss.agreement_warmup ({loss.agreement_warmup}) leaves none of {epochs} epochs"
-            )
+        _check_agreement(self.loss, self.optimization)
         return self
 
 
@@ -784,6 +789,12 @@ class GoldConfig(TaggedSourceConfig):
     )
 
 
+def _check_whole(golds: Iterable[GoldConfig]) -> None:
+    for gold in golds:
+        if gold.max_sentences is not None:
+            raise ValueError(f"gold {gold.name}: max_sentences: a sample's score is another")
+
+
 class EvaluateTaggerConfig(Record):
     """`evaluate_tagger`: taggers and tagged gold in, scores and predictions out."""
 
@@ -806,9 +817,7 @@ class EvaluateTaggerConfig(Record):
 
     @model_validator(mode="after")
     def _gold_is_whole(self) -> EvaluateTaggerConfig:
-        for gold in self.gold:
-            if gold.max_sentences is not None:
-                raise ValueError(f"gold {gold.name}: max_sentences: a sample's score is another")
+        _check_whole(self.gold)
         return self
 
 
@@ -828,6 +837,19 @@ class StudyLanguageConfig(Record):
         names = [gold.name for gold in self.gold]
         if len(set(names)) < len(names):
             raise ValueError(f"gold: two sets of one name: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _gold_is_whole(self) -> StudyLanguageConfig:
+        _check_whole(self.gold)
+        return self
+
+    @model_validator(mode="after")
+    def _texts_are_of_the_language(self) -> StudyLanguageConfig:
+        for source in (*self.gold, *self.train):
+            # What follows an underscore is a script or a country.
+            if source.lang.partition("_")[0] != self.lang.partition("_")[0]:
+                raise ValueError(f'{source.path}: lang is "{source.lang}", expected "{self.lang}"')
         return self
 
 
@@ -950,6 +972,12 @@ class StudyConfig(Record):
         langs = [each.lang for each in self.languages]
         if len(set(langs)) < len(langs):
             raise ValueError(f"languages: one stands there twice: {', '.join(langs)}")
+        return self
+
+    @model_validator(mode="after")
+    def _students_come_to_agree(self) -> StudyConfig:
+        for loss in self.grid.losses:
+            _check_agreement(loss, self.student)
         return self
 
     @model_validator(mode="after")

@@ -159,6 +159,18 @@ def test_run_study_knows_what_it_reads_by_content_and_whole_location(
     assert model_at("encoder").content != before.content
 
 
+def test_run_study_refuses_pairs_of_another_language(tmp_path: Path) -> None:
+    from xner.config import StudyConfig
+    from xner.errors import ConfigError
+    from xner.evaluation.study_run import StudyRun
+
+    settings = recipe(tmp_path, tmp_path / "out")
+    rows = [{"source_lang": "en", "target_lang": "nl"}]
+    Folder.at(str(tmp_path)).publish_table("pairs/en-de/0.parquet", pa.Table.from_pylist(rows))
+    with pytest.raises(ConfigError, match=r"languages, de: pairs .*0\.parquet are en-nl"):
+        StudyRun.plan(StudyConfig.model_validate(settings))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_run_study_killed_and_resumed_equals_undisturbed(world: Path, tmp_path: Path) -> None:

@@ -22,12 +22,13 @@ from xner.config import (
     ModelConfig,
     ProjectConfig,
     StudyConfig,
+    StudyLanguageConfig,
     TrainAlignerConfig,
     TrainTaggerConfig,
     TrainWordAlignerConfig,
 )
 from xner.engine.recipes import CorpusProjection
-from xner.errors import DataError
+from xner.errors import ConfigError, DataError
 from xner.evaluation.bootstrap import sentence_counts
 from xner.evaluation.scoring import tagged_words
 from xner.evaluation.study import Cell, Input, Kind, Scoring, Step, Study, plan
@@ -35,9 +36,10 @@ from xner.evaluation.study_results import Result
 from xner.evaluation.tagger_run import GoldSet, predict
 from xner.evaluation.tagging import comparable
 from xner.models.hmm import SETTINGS_FILE
-from xner.shards.ledger import DATA_FILE, SUMMARY_FILE, statistics_of
+from xner.shards.ledger import DATA_FILE, SHARD, SUMMARY_FILE, statistics_of
+from xner.shards.schema import PAIRS, language_pairs
 from xner.shards.statistics import Statistics
-from xner.shards.storage import Folder
+from xner.shards.storage import Folder, files_at
 from xner.training.aligner import train_aligner
 from xner.training.encoders import encoder_content
 from xner.training.loop import Progress
@@ -58,6 +60,8 @@ _COUNTS = pa.schema(
         ),
     ]
 )
+
+_LANGUAGES = pa.schema([PAIRS.field(name) for name in ("source_lang", "target_lang")])
 
 # The file that each kind of step writes last.
 _MARKS: Mapping[Kind, str] = {
@@ -82,7 +86,13 @@ class StudyRun:
 
     @classmethod
     def plan(cls, config: StudyConfig) -> StudyRun:
-        """Plan the study. Raises ConfigError where something that it reads is not there."""
+        """Plan the study.
+
+        Raises ConfigError where something that it reads is not there, or pairs are of another
+        language than their students are scored on.
+        """
+        for language in config.languages:
+            _check_pairs(language)
         study = plan(config, data_at, model_at)
         return cls(config, study, Folder.at(config.output) / "steps")
 
@@ -177,6 +187,17 @@ def model_at(name: str) -> Input:
     """A model by its folder, or by its name on the hub. Raises ConfigError for what is none."""
     folder = Path(name).expanduser()
     return Input(str(folder.absolute()) if folder.is_dir() else name, encoder_content(name))
+
+
+def _check_pairs(language: StudyLanguageConfig) -> None:
+    """Look at the first shard of each folder: labels of other languages would be learned unseen."""
+    folder, names = files_at(language.pairs, SHARD)
+    for name in {name.rpartition("/")[0]: name for name in reversed(names)}.values():
+        for pair in language_pairs(folder.read_table(name, _LANGUAGES)):
+            if pair[1].partition("_")[0] != language.lang.partition("_")[0]:
+                raise ConfigError(
+                    f"languages, {language.lang}: pairs {folder}/{name} are {'-'.join(pair)}"
+                )
 
 
 def _train_tagger(run: StudyRun, step: Step) -> None:

@@ -9,6 +9,8 @@ from xner.errors import ConfigError
 from xner.evaluation.study import Cell, Finder, Input, Study, aligner_name, loss_name, plan
 
 TRAIN = {"path": "train.conll"}
+GOLD = {"name": "g", "path": "gold.de", "lang": "de"}
+GERMAN = {"lang": "de", "pairs": "pairs/en-de", "gold": [GOLD]}
 
 
 def config(**settings: Any) -> StudyConfig:
@@ -31,7 +33,7 @@ def config(**settings: Any) -> StudyConfig:
                 "lang": lang,
                 "pairs": f"pairs/en-{lang}",
                 "gold": [{"name": "g", "path": f"gold.{lang}", "lang": lang}],
-                "train": [{"path": f"train.{lang}"}] if lang == "de" else [],
+                "train": [{"path": f"train.{lang}", "lang": lang}] if lang == "de" else [],
             }
             for lang in ("de", "nl")
         ],
@@ -223,6 +225,13 @@ def test_study_names_an_aligner_by_what_differs() -> None:
         ({"grid": {"aligners": [{"links": {"model": "x"}}]}}, "trains a word aligner"),
         ({"aligner": {}}, r"aligner\.examples"),
         ({"languages": []}, "languages"),
+        ({"languages": [{**GERMAN, "gold": [{**GOLD, "lang": "en"}]}]}, 'lang is "en", expected'),
+        ({"languages": [{**GERMAN, "train": [TRAIN]}]}, r'train\.conll: lang is "en", expected'),
+        ({"languages": [{**GERMAN, "gold": [{**GOLD, "max_sentences": 5}]}]}, "a sample's score"),
+        (
+            {"grid": {"losses": [{"agreement": 0.5}]}, "student": {"epochs": 1}},
+            "leaves none of 1 epochs",
+        ),
     ],
 )
 def test_study_refuses_what_makes_no_grid(settings: dict[str, Any], message: str) -> None:
