@@ -222,11 +222,14 @@ def test_loop_halves_the_forward_where_memory_runs_out(
     assert len(told) < 4
 
 
+@pytest.mark.parametrize("batch_tokens", [64, 5000])
 def test_loop_names_the_setting_where_one_example_is_too_large(
-    linear_task: Any, desk: Any, tmp_path: Any
+    linear_task: Any, desk: Any, tmp_path: Any, batch_tokens: int
 ) -> None:
+    """Also where shorter examples of the step still share a forward."""
+    settings = FAST.model_copy(update={"batch_tokens": batch_tokens})
     with pytest.raises(ConfigError, match="a single example: lower max_length"):
-        train(cramped(linear_task, 5)(), FAST, desk(tmp_path))
+        train(cramped(linear_task, 5)(), settings, desk(tmp_path))
 
 
 def test_loop_names_the_setting_where_one_of_several_workers_has_no_memory(

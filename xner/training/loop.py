@@ -400,9 +400,11 @@ class _Stepper:
             try:
                 return self._backward(epoch, parts)
             except torch.OutOfMemoryError as error:
-                cells = max(len(part) * int(epoch.lengths[part].max()) for part, _ in parts)
+                cells, num_rows = max(
+                    (len(part) * int(epoch.lengths[part].max()), len(part)) for part, _ in parts
+                )
                 found = f"out of memory at step {step + 1}, in a forward of {cells} sub-words"
-                if all(len(part) == 1 for part, _ in parts):
+                if num_rows == 1:
                     raise ConfigError(
                         f"{found}, a single example: lower max_length, or set "
                         "optimization.gradient_checkpointing"
