@@ -10,6 +10,7 @@ import torch
 
 from xner.config import OptimizationConfig
 from xner.errors import ConfigError
+from xner.training import loop
 from xner.training.loop import (
     DivergedError,
     Progress,
@@ -307,7 +308,18 @@ def test_loop_splits_a_batch_over_workers_without_changing_the_step(
         )
 
 
+def test_loop_ends_all_workers_at_one_step_where_the_loss_is_no_number(
+    linear_task: Any, desk: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the first looks at the losses, to tell of its progress, before the others."""
+    monkeypatch.setattr(loop, "_LOG_SECONDS", 0.0)
+    first, second = train_in_threads(linear_task(poisoned=17), FAST, 2, desk, tmp_path)
+    assert isinstance(first, DivergedError)
+    assert str(first) == str(second)
+
+
 def train_in_threads(task: Any, optimization: Any, count: int, desk: Any, folder: Any) -> list[Any]:
+    """The state of each worker, or the error that ended it."""
     torch.manual_seed(optimization.seed)
     start = task.make_model()
     barrier = threading.Barrier(count, timeout=30)
@@ -350,7 +362,10 @@ def train_in_threads(task: Any, optimization: Any, count: int, desk: Any, folder
             barrier.wait()
 
     def work(rank: int) -> None:
-        states[rank] = train(task, optimization, Seat(rank))
+        try:
+            states[rank] = train(task, optimization, Seat(rank))
+        except DivergedError as error:
+            states[rank] = error
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(count)]
     for thread in threads:
