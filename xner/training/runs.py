@@ -46,8 +46,8 @@ class HasText(Protocol):
 
 Example = TypeVar("Example", bound=HasText)
 
-# Settings that change where and how fast a run goes, not what comes out.
-_ELSEWHERE = {
+#: Settings that change where and how fast a run goes, not what comes out.
+ELSEWHERE = {
     "output": True,
     "engine": True,
     "optimization": {
@@ -66,7 +66,7 @@ _ELSEWHERE = {
 
 def fingerprint(config: BaseModel, inputs: Mapping[str, str]) -> dict[str, Any]:
     """What decides the weights: the settings that can change them, and the inputs' content."""
-    return {"settings": config.model_dump(mode="json", exclude=_ELSEWHERE), "inputs": dict(inputs)}
+    return {"settings": config.model_dump(mode="json", exclude=ELSEWHERE), "inputs": dict(inputs)}
 
 
 def content_of(paths: Sequence[str]) -> str:
