@@ -782,6 +782,8 @@ class EvaluateTaggerConfig(Record):
         for gold in self.gold:
             if gold.max_sentences is not None:
                 raise ValueError(f"gold {gold.name}: max_sentences: a sample's score is another")
+            if gold.repeat != 1:
+                raise ValueError(f"gold {gold.name}: repeat is for sources that are trained on")
         return self
 
 
