@@ -480,8 +480,9 @@ class TrainTaggerConfig(Record):
     )
     replace_head: bool = Field(
         False,
-        description="Of a tagger that lacks types of `data`, keep the encoder alone; by default it "
-        "is an error. A tagger that knows all of them, or more, always keeps its types.",
+        description="Of a tagger that lacks types of `data`, or tags of its own, keep the encoder "
+        "alone; by default it is an error. A tagger that knows all of them, or more, always keeps "
+        "its types.",
     )
     data: list[TaggedSourceConfig] = Field(min_length=1)
     dev: list[TaggedSourceConfig] = Field(
