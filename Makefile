@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test lint measure-aligner measure-corpus measure-projection \
-	measure-student measure-training measure-wikipedia clean
+	measure-student measure-training measure-wikipedia study-smoke clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -54,6 +54,9 @@ measure-training: $(READY) ## Our training loop against the transformers Trainer
 
 measure-wikipedia: $(READY) ## Examples from the links of real Wikipedia dumps; DATA= names the folder.
 	$(BIN)/python tests/measurements/wikipedia.py '$(DATA)'
+
+study-smoke: $(READY) ## The study on 64 tiny students, killed once and resumed: some minutes.
+	XNER_STUDY=full $(BIN)/python -m pytest -q tests/jobs/test_run_study.py
 
 clean: ## Remove the virtual environment and what runs wrote.
 	rm -rf $(VENV) runs

@@ -7,7 +7,7 @@ record is told in :mod:`xner.command_line`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -332,6 +332,10 @@ class TaggedSourceConfig(Record):
         description="Entity type in the file -> type in the model; `O` drops a type. "
         "Empty: types are taken as they are; otherwise every type must be named.",
     )
+    corpora: list[str] = Field(
+        default_factory=list,
+        description="Read the rows of these corpora alone (`pseudo`); by default of all.",
+    )
     not_annotated: list[str] = Field(
         default_factory=list,
         description="Entity types of the model that this source does not mark: an `O` in it may "
@@ -347,6 +351,14 @@ class TaggedSourceConfig(Record):
         "drawn anew for each epoch. So sources are mixed.",
     )
 
+    @model_validator(mode="after")
+    def _corpora_where_rows_name_theirs(self) -> TaggedSourceConfig:
+        if self.corpora and self.format != "pseudo":
+            raise ValueError(
+                f'corpora: only rows of format "pseudo" name theirs, {self.path} is "{self.format}"'
+            )
+        return self
+
     @field_validator("encoding")
     @classmethod
     def _encoding_exists(cls, encoding: str) -> str:
@@ -359,6 +371,21 @@ class TaggedSourceConfig(Record):
 
 class OptimizationConfig(Record):
     """The training loop, the same for taggers and aligners."""
+
+    #: Settings that say where and how fast a run goes, and not what comes out.
+    ELSEWHERE: ClassVar[frozenset[str]] = frozenset(
+        {
+            "num_workers",
+            "min_workers",
+            "cpus_per_worker",
+            "gpus_per_worker",
+            "sharding",
+            "forward_tokens",
+            "gradient_checkpointing",
+            "compile",
+            "checkpoint_steps",
+        }
+    )
 
     epochs: Count = 3
     max_steps: Count | None = Field(None, description="Stop after these steps.")
@@ -785,6 +812,153 @@ class EvaluateTaggerConfig(Record):
                 raise ValueError(f"gold {gold.name}: max_sentences: a sample's score is another")
             if gold.repeat != 1:
                 raise ValueError(f"gold {gold.name}: repeat is for sources that are trained on")
+        return self
+
+
+class StudyLanguageConfig(Record):
+    """A target language of the study."""
+
+    lang: Language
+    pairs: str = Field(description="Folder of its pairs shards, as prepare_corpus writes them.")
+    gold: list[GoldConfig] = Field(min_length=1, description="Sets that every model is scored on.")
+    train: list[TaggedSourceConfig] = Field(
+        default_factory=list,
+        description="Labelled text for the supervised upper bound; by default there is none.",
+    )
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> StudyLanguageConfig:
+        names = [gold.name for gold in self.gold]
+        if len(set(names)) < len(names):
+            raise ValueError(f"gold: two sets of one name: {', '.join(names)}")
+        return self
+
+
+class StudyAlignerConfig(Record):
+    """An aligner to compare: an entity aligner, word links, or both.
+
+    Word links alone are the reference that others call word-alignment projection.
+    """
+
+    layout: Literal["single", "packed"] | None = Field(
+        None, description="Layout of an entity aligner; by default there is none."
+    )
+    encoder: str | None = Field(
+        None, description="Encoder of the entity aligner; by default that of the cell."
+    )
+    links: LinksConfig | None = Field(
+        None, description="Word links; those of kind `hmm` are learned from each language's pairs."
+    )
+
+    @model_validator(mode="after")
+    def _someone_aligns(self) -> StudyAlignerConfig:
+        if self.layout is None and self.links is None:
+            raise ValueError("nothing aligns: name layout or links")
+        if self.layout is None and self.encoder is not None:
+            raise ValueError("encoder is that of an entity aligner; name its layout")
+        if self.links is not None and self.links.kind == "hmm" and self.links.model is not None:
+            raise ValueError("links.model: the study trains a word aligner for each language")
+        return self
+
+
+class StudyGridConfig(Record):
+    """What varies: every combination of these, in every language, is a cell."""
+
+    encoders: list[str] = Field(
+        ["xlm-roberta-base"],
+        min_length=1,
+        description="Encoders, hub names or folders, that teacher, entity aligner and student "
+        "start from.",
+    )
+    aligners: list[StudyAlignerConfig] = Field(
+        [StudyAlignerConfig(links=LinksConfig())], min_length=1
+    )
+    losses: list[LossConfig] = Field([LossConfig()], min_length=1)
+    initialisations: list[Literal["encoder", "teacher"]] = Field(
+        ["teacher"],
+        min_length=1,
+        description="What a student starts from: its encoder, or the English teacher.",
+    )
+    sizes: list[Count | Literal["all"]] = Field(
+        ["all"],
+        min_length=1,
+        description="Accepted sentences to train on; a larger sample contains the smaller ones.",
+    )
+    domains: list[list[str]] = Field(
+        [[]],
+        min_length=1,
+        description="Domains, each a list of corpora of the pairs; an empty one is all corpora.",
+    )
+    seeds: list[int] = Field(
+        [0],
+        min_length=1,
+        description="Seeds of the students; teacher and aligner are trained once.",
+    )
+
+    @model_validator(mode="after")
+    def _values_are_distinct(self) -> StudyGridConfig:
+        for axis in StudyGridConfig.model_fields:
+            values = getattr(self, axis)
+            if any(value in values[:index] for index, value in enumerate(values)):
+                raise ValueError(f"{axis}: a value stands there twice")
+        return self
+
+
+class StudyTeacherConfig(Record):
+    """How the English teachers are trained: each is one step, so `num_workers` does not count."""
+
+    data: list[TaggedSourceConfig] = Field(min_length=1, description="Labelled English text.")
+    optimization: OptimizationConfig = OptimizationConfig()
+
+
+class StudyEntityAlignerConfig(Record):
+    """How the entity aligners are trained."""
+
+    examples: list[str] = Field(
+        default_factory=list, description="Folders or files of alignment examples."
+    )
+    optimization: OptimizationConfig = OptimizationConfig()
+
+
+class StepConfig(Record):
+    """What one step of the study (a training with its scoring, a projection) reserves."""
+
+    num_cpus: float = Field(1.0, gt=0, description="CPUs of a step; also its threads.")
+    num_gpus: float = Field(0.0, ge=0, description="GPUs of a step.")
+
+
+class StudyConfig(Record):
+    """`run_study`: a grid of teachers, aligners and students in, scores and a report out."""
+
+    grid: StudyGridConfig = StudyGridConfig()
+    languages: list[StudyLanguageConfig] = Field(min_length=1)
+    teacher: StudyTeacherConfig
+    aligner: StudyEntityAlignerConfig = StudyEntityAlignerConfig()
+    student: OptimizationConfig = Field(
+        OptimizationConfig(), description="How students are trained, those on gold included."
+    )
+    quality: QualityConfig = QualityConfig()
+    max_length: Count = Field(256, description="Longest window in sub-words, of every model.")
+    batch_tokens: Count = Field(8192, description="Sub-words of a batch where nothing is learned.")
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    keep_models: bool = Field(
+        False, description="Keep each student's weights after it is scored: they add up."
+    )
+    output: str = Field(description="Folder for all that the study makes; all nodes must see it.")
+    step: StepConfig = StepConfig()
+    engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _languages_are_distinct(self) -> StudyConfig:
+        langs = [each.lang for each in self.languages]
+        if len(set(langs)) < len(langs):
+            raise ValueError(f"languages: one stands there twice: {', '.join(langs)}")
+        return self
+
+    @model_validator(mode="after")
+    def _entity_aligners_have_examples(self) -> StudyConfig:
+        if any(each.layout for each in self.grid.aligners) and not self.aligner.examples:
+            raise ValueError("aligner.examples: an entity aligner needs some to learn from")
         return self
 
 

@@ -22,6 +22,7 @@ RECORDS = {
     "relabel": config.RelabelConfig,
     "evaluate_projection": config.EvaluateProjectionConfig,
     "evaluate_tagger": config.EvaluateTaggerConfig,
+    "run_study": config.StudyConfig,
 }
 
 

@@ -98,6 +98,7 @@ LABEL_MAPS: dict[str, dict[str, str]] = {
 }
 
 _STATUS = pa.schema([PSEUDO.field("status")])
+_STATUS_AND_CORPUS = _STATUS.append(PSEUDO.field("corpus"))
 _PSEUDO_COLUMNS = pa.schema(
     [
         PSEUDO.field(name)
@@ -137,7 +138,8 @@ def read_tagged(config: TaggedSourceConfig) -> list[TaggedSentence]:
     """
     sentences = _read_pseudo(config) if config.format == "pseudo" else _read_file(config)
     if not sentences:
-        raise DataError(f"{config.path}: no sentences")
+        of = f" of {', '.join(config.corpora)}" if config.corpora else ""
+        raise DataError(f"{config.path}: no sentences{of}")
     return _with_not_annotated(sentences, config)
 
 
@@ -229,7 +231,8 @@ def _mapped(sentences: list[TaggedSentence], config: TaggedSourceConfig) -> list
 def _read_pseudo(config: TaggedSourceConfig) -> list[TaggedSentence]:
     folder, names = files_at(config.path, SHARD)
     # Two passes, so that never more than one shard is held beside the sample.
-    accepted = [_accepted(folder.read_table(name, _STATUS)) for name in names]
+    columns = _STATUS_AND_CORPUS if config.corpora else _STATUS
+    accepted = [_accepted(folder.read_table(name, columns), config.corpora) for name in names]
     chosen = _sample(sum(map(len, accepted)), config.max_sentences)
     sentences: list[TaggedSentence] = []
     offset = 0
@@ -243,9 +246,12 @@ def _read_pseudo(config: TaggedSourceConfig) -> list[TaggedSentence]:
     return _mapped(sentences, config)
 
 
-def _accepted(table: pa.Table) -> npt.NDArray[np.int64]:
-    """The numbers of the rows whose status is ``ok``."""
-    return np.flatnonzero(pc.equal(table["status"], "ok").to_numpy())
+def _accepted(table: pa.Table, corpora: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The numbers of the rows whose status is ``ok``, of all corpora or of some."""
+    accepted = pc.equal(table["status"], "ok")
+    if corpora:
+        accepted = pc.and_(accepted, pc.is_in(table["corpus"], pa.array(corpora)))
+    return np.flatnonzero(accepted.to_numpy())
 
 
 def _pseudo_sentence(row: dict[str, Any], path: str) -> TaggedSentence:

@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
@@ -33,9 +33,16 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from xner import errors
-from xner.config import EngineConfig, PoolConfig
-from xner.engine.flow import ShardResult, Step, TableFunction, range_borders
-from xner.errors import ConfigError, DataError, XnerError
+from xner.config import EngineConfig, PoolConfig, StepConfig
+from xner.engine.flow import (
+    Schedule,
+    ShardResult,
+    Step,
+    TableFunction,
+    UnitResult,
+    range_borders,
+)
+from xner.errors import ConfigError, DataError, TransientError, XnerError
 from xner.shards.statistics import Statistics
 
 # Reading and committing wait for storage more than they compute.
@@ -176,6 +183,35 @@ class RayEngine:
         with DataContext.current(_data_context(block_bytes=_READ_BLOCK_BYTES)):
             return RayFlow(_read(sources, reader, num_cpus=1))
 
+    def run_graph(
+        self,
+        needs: Mapping[str, Collection[str]],
+        work: Callable[[str], None],
+        step: StepConfig,
+    ) -> Iterator[UnitResult]:
+        """See :class:`xner.engine.flow.Engine`."""
+        unit = _run_unit.options(num_cpus=step.num_cpus, num_gpus=step.num_gpus)
+        there = ray.put(work)
+        schedule, running = Schedule(needs), {}
+        while True:
+            # Those that wait for a free place are what an autoscaling cluster grows by.
+            running |= {unit.remote(name, there): name for name in schedule.ready()}
+            if not running:
+                break
+            (done,), _ = ray.wait(list(running))
+            name = running.pop(done)
+            try:
+                with _own_errors():
+                    seconds = ray.get(done)
+            except XnerError as error:
+                yield UnitResult(name, error=error)
+            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+                yield UnitResult(name, error=TransientError(f"{name}: {error}"))
+            else:
+                schedule.finished(name)
+                yield UnitResult(name, seconds)
+        yield from schedule.left()
+
 
 class RayFlow:
     """Tables as blocks of a Ray dataset; what is held lies in the object store, or spilled."""
@@ -236,6 +272,14 @@ class _Counter:
 
     def total(self) -> int:
         return self._rows
+
+
+@ray.remote(max_retries=3)
+def _run_unit(name: str, work: Callable[[str], None]) -> float:
+    """Does one unit's work; the seconds that it took."""
+    started = time.perf_counter()
+    _carrying(work, name)
+    return time.perf_counter() - started
 
 
 def _counted(table: pa.Table, counter: Any) -> pa.Table:

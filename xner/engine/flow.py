@@ -1,22 +1,23 @@
 """What a recipe asks of an engine, and what it gets back.
 
-Three shapes of work are enough. ``run_shards``: every shard goes through the same stages and is
+Four shapes of work are enough. ``run_shards``: every shard goes through the same stages and is
 committed, the shape of the main job. ``run_tables``: tables at hand go through stages and come
 back, the shape of an evaluation. ``read``: tables made from archives, mapped, sorted and cut anew,
-the shape of corpus preparation. The plain loop (:mod:`xner.engine.inline`) and Ray Data
-(:mod:`xner.engine.distributed`) offer them with the same results.
+the shape of corpus preparation. ``run_graph``: units of which some need others first, the shape of
+a study. The plain loop (:mod:`xner.engine.inline`) and Ray (:mod:`xner.engine.distributed`) offer
+them with the same results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from xner.config import PoolConfig
-from xner.errors import DataError
+from xner.config import PoolConfig, StepConfig
+from xner.errors import DataError, XnerError
 from xner.shards.statistics import Statistics
 
 TableFunction = Callable[[pa.Table], pa.Table]
@@ -48,6 +49,43 @@ class ShardResult:
     statistics: Statistics = field(default_factory=Statistics)
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: DataError | None = None
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What became of a unit: the seconds it took, or why it has no result."""
+
+    name: str
+    seconds: float = 0.0
+    error: XnerError | None = None
+
+
+class Schedule:
+    """Which units can run, as others finish: ``needs`` names the units that each one waits for.
+
+    Needs that are no units themselves are taken for met.
+    """
+
+    def __init__(self, needs: Mapping[str, Collection[str]]) -> None:
+        self._waiting = {name: set(before) & needs.keys() for name, before in needs.items()}
+
+    def ready(self) -> list[str]:
+        """The units that can run now and were not named before, in the order given."""
+        found = [name for name, before in self._waiting.items() if not before]
+        for name in found:
+            del self._waiting[name]
+        return found
+
+    def finished(self, name: str) -> None:
+        """Take note that a unit has its result; one that failed is never said to be finished."""
+        for before in self._waiting.values():
+            before.discard(name)
+
+    def left(self) -> Iterator[UnitResult]:
+        """The units that cannot run, once no other is running: what they need failed."""
+        for name, before in self._waiting.items():
+            missing = ", ".join(sorted(before))
+            yield UnitResult(name, error=XnerError(f"{name}: not run, for it needs {missing}"))
 
 
 def range_borders(num_ranges: int) -> list[int]:
@@ -102,4 +140,18 @@ class Engine(Protocol):
 
     def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> Flow:
         """The tables that ``reader`` yields for each source; all of the same schema."""
+        ...
+
+    def run_graph(
+        self,
+        needs: Mapping[str, Collection[str]],
+        work: Callable[[str], None],
+        step: StepConfig,
+    ) -> Iterator[UnitResult]:
+        """Call ``work`` with each unit's name once all it needs is there; results as they come.
+
+        Every call reserves what ``step`` says. A unit that raises an XnerError is reported, and so
+        are those that need it, which are not run; the others go on. Any other exception ends the
+        run. ``work`` may be called again for a unit whose process was lost.
+        """
         ...

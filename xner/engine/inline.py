@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from xner.engine.flow import ShardResult, Step, TableFunction, range_borders
-from xner.errors import DataError
+from xner.config import StepConfig
+from xner.engine.flow import (
+    Schedule,
+    ShardResult,
+    Step,
+    TableFunction,
+    UnitResult,
+    range_borders,
+)
+from xner.errors import DataError, XnerError
 from xner.shards.statistics import Statistics
 
 
@@ -53,6 +61,26 @@ class InlineEngine:
     ) -> InlineFlow:
         """See :class:`xner.engine.flow.Engine`."""
         return InlineFlow(lambda: (table for source in sources for table in reader(source)))
+
+    def run_graph(
+        self,
+        needs: Mapping[str, Collection[str]],
+        work: Callable[[str], None],
+        step: StepConfig,
+    ) -> Iterator[UnitResult]:
+        """See :class:`xner.engine.flow.Engine`."""
+        schedule = Schedule(needs)
+        while ready := schedule.ready():
+            for name in ready:
+                started = time.perf_counter()
+                try:
+                    work(name)
+                except XnerError as error:
+                    yield UnitResult(name, error=error)
+                    continue
+                schedule.finished(name)
+                yield UnitResult(name, time.perf_counter() - started)
+        yield from schedule.left()
 
 
 class InlineFlow:

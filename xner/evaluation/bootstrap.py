@@ -91,18 +91,35 @@ def difference(
 
     Raises ValueError when they are not as many.
     """
-    if len(counts) != len(others):
-        raise ValueError(f"{len(counts)} sentences and {len(others)}")
-    both = np.concatenate(list(_resampled(np.hstack([counts, others]), config)))
-    differences = _f1(both[:, :3]) - _f1(both[:, 3:])
-    rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    observed = _f1(counts.sum(axis=0)[None]) - _f1(others.sum(axis=0)[None])
-    return Difference(
-        f1=float(observed[0]),
-        interval=_interval(differences),
-        # One more on both sides of the fraction: no number of resamples shows a p of 0.
-        p=min(1.0, 2 * (rarer + 1) / (config.samples + 1)),
-    )
+    return differences(counts, [others], config)[0]
+
+
+def differences(
+    counts: SentenceCounts, others: Sequence[SentenceCounts], config: BootstrapConfig
+) -> list[Difference]:
+    """The paired test of one system against each of some others, on the same resamples.
+
+    Raises ValueError when their sentences are not as many.
+    """
+    for each in others:
+        if len(counts) != len(each):
+            raise ValueError(f"{len(counts)} sentences and {len(each)}")
+    together = np.concatenate(list(_resampled(np.hstack([counts, *others]), config)))
+    mine, *theirs = np.split(together, 1 + len(others), axis=1)
+    observed = _f1(counts.sum(axis=0)[None])
+    found = []
+    for each, resampled in zip(others, theirs, strict=True):
+        apart = _f1(mine) - _f1(resampled)
+        rarer = min(int((apart <= 0).sum()), int((apart >= 0).sum()))
+        found.append(
+            Difference(
+                f1=float((observed - _f1(each.sum(axis=0)[None]))[0]),
+                interval=_interval(apart),
+                # One more on both sides of the fraction: no number of resamples shows a p of 0.
+                p=min(1.0, 2 * (rarer + 1) / (config.samples + 1)),
+            )
+        )
+    return found
 
 
 def _resampled(

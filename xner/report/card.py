@@ -15,12 +15,11 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 import xner
-from xner.config import TaggedSourceConfig, TrainTaggerConfig
+from xner.config import OptimizationConfig, TaggedSourceConfig, TrainTaggerConfig
 from xner.errors import without_credentials
 from xner.report.terminal import as_text
 from xner.shards.ledger import DATA_FILE, RUN_FILE
 from xner.shards.storage import Folder
-from xner.training.runs import ELSEWHERE
 
 Made = Mapping[str, Any]
 
@@ -176,7 +175,8 @@ def _provenance(record: Made) -> dict[str, Any]:
 def _training(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> dict[str, Any]:
     told = {"encoder", "replace_head", "max_length", "dropout", "loss", "optimization"}
     # Where and how fast is nobody's business here.
-    settings = config.model_dump(mode="json", include=told, exclude=ELSEWHERE)
+    elsewhere = {"optimization": set(OptimizationConfig.ELSEWHERE)}
+    settings = config.model_dump(mode="json", include=told, exclude=elsewhere)
     counts = {key: summary[key] for key in ("steps", "epochs", "best_epoch")}
     done = {f"{key.replace('_', ' ')}, done": value for key, value in counts.items()}
     return dict(_leaves(settings)) | done

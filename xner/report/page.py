@@ -1,4 +1,4 @@
-"""A report as one HTML file: key figures, tables, and sentence pairs with their mentions marked.
+"""A report as one HTML file: figures, tables, plots, and sentence pairs with mentions marked.
 
 The page needs nothing but itself: no script, no font and no picture from elsewhere, so it can be
 mailed and read on a phone. Text of corpora is foreign text, and jinja2 escapes all of it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -18,6 +19,8 @@ from xner.report.terminal import as_text
 from xner.shards.storage import Folder
 
 Row = Mapping[str, Any]
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 # Hues in degrees, far apart for the first few entity types.
 _HUES = (212, 145, 32, 280, 350, 95, 178, 245, 60, 315)
@@ -41,10 +44,12 @@ h1 { font-size: 1.5rem; margin: 0 0 1.25rem; }
 h2 { font-size: 1.05rem; margin: 2.25rem 0 .5rem; }
 .dim { color: var(--dim); font-size: .85rem; margin: .1rem 0 .6rem; }
 .figures { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
-.figures div, .pair, .table { background: var(--card); border: 1px solid var(--line);
+.figures div, .pair, .plot, .table { background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem; padding: .6rem .8rem; }
 .figures b { display: block; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
 .figures span { color: var(--dim); font-size: .85rem; }
+.plot { background: #fff; }
+.plot svg { display: block; height: auto; max-width: 100%; }
 .table { overflow-x: auto; padding: .2rem .4rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: left; border-top: 1px solid var(--line); }
@@ -65,8 +70,14 @@ mark sup { color: hsl(var(--hue) var(--edge)); font-size: .62rem; font-weight: 7
 <div><b>{{ value | text }}</b><span>{{ name }}</span></div>
 {%- endfor %}
 </div>
+{%- for heading, plot in plots.items() %}
+<h2>{{ heading }}</h2>
+{%- if heading in notes %}<p class="dim">{{ notes[heading] }}{% endif %}
+<div class="plot">{{ plot | safe }}</div>
+{%- endfor %}
 {%- for heading, rows in tables.items() if rows %}
 <h2>{{ heading }}</h2>
+{%- if heading in notes %}<p class="dim">{{ notes[heading] }}{% endif %}
 <div class="table"><table>
 <tr>{% for name in rows[0] %}<th{{ rows[0][name] | side }}>{{ name }}{% endfor %}
 {%- for row in rows %}
@@ -98,11 +109,13 @@ def write_page(
     title: str,
     figures: Mapping[str, Any],
     tables: Mapping[str, Sequence[Row]],
-    samples: Sequence[Row],
+    samples: Sequence[Row] = (),
+    plots: Mapping[str, str] = _NONE,
+    notes: Mapping[str, str] = _NONE,
 ) -> None:
     """Write the page to any fsspec location; see :func:`render_page`."""
     folder, name = posixpath.split(path)
-    content = render_page(title, figures, tables, samples)
+    content = render_page(title, figures, tables, samples, plots, notes)
     Folder.at(folder or ".").publish(name, content.encode())
 
 
@@ -110,12 +123,15 @@ def render_page(
     title: str,
     figures: Mapping[str, Any],
     tables: Mapping[str, Sequence[Row]],
-    samples: Sequence[Row],
+    samples: Sequence[Row] = (),
+    plots: Mapping[str, str] = _NONE,
+    notes: Mapping[str, str] = _NONE,
 ) -> str:
     """The page's HTML.
 
     ``figures``: name -> value; ``tables``: heading -> records with the same keys; ``samples``: rows
-    of the ``pseudo`` schema, shown by status and reason, mentions numbered as in the source.
+    of the ``pseudo`` schema, shown by status and reason, mentions numbered as in the source;
+    ``plots``: heading -> SVG, taken as it is; ``notes``: heading -> how to read what follows it.
     """
     groups: dict[tuple[str, str | None], list[Any]] = defaultdict(list)
     for row in sorted(samples, key=lambda row: row["status"] != "ok"):
@@ -128,6 +144,8 @@ def render_page(
         figures=figures,
         tables=tables,
         samples=groups,
+        plots=plots,
+        notes=notes,
         reasons=REASONS,
         hues={label: _HUES[i % len(_HUES)] for i, label in enumerate(labels)},
     )

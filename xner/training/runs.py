@@ -34,7 +34,8 @@ from xner.training.places import CHECKPOINT, checkpoint_name, is_local, local_co
 
 logger = logging.getLogger(__name__)
 
-_SUMMARY = "training.json"
+#: The file of a model folder that is written last.
+SUMMARY = "training.json"
 
 
 class HasText(Protocol):
@@ -46,27 +47,12 @@ class HasText(Protocol):
 
 Example = TypeVar("Example", bound=HasText)
 
-#: Settings that change where and how fast a run goes, not what comes out.
-ELSEWHERE = {
-    "output": True,
-    "engine": True,
-    "optimization": {
-        "num_workers",
-        "min_workers",
-        "cpus_per_worker",
-        "gpus_per_worker",
-        "forward_tokens",
-        "checkpoint_steps",
-        "gradient_checkpointing",
-        "compile",
-        "sharding",
-    },
-}
+_ELSEWHERE = {"output": True, "engine": True, "optimization": OptimizationConfig.ELSEWHERE}
 
 
 def fingerprint(config: BaseModel, inputs: Mapping[str, str]) -> dict[str, Any]:
     """What decides the weights: the settings that can change them, and the inputs' content."""
-    return {"settings": config.model_dump(mode="json", exclude=ELSEWHERE), "inputs": dict(inputs)}
+    return {"settings": config.model_dump(mode="json", exclude=_ELSEWHERE), "inputs": dict(inputs)}
 
 
 def content_of(paths: Sequence[str]) -> str:
@@ -140,16 +126,16 @@ def fit(
     """
     model_folder = Folder.at(output)
     run_folder = Folder(f"{model_folder.location}.training")
-    if model_folder.exists(_SUMMARY):
+    if model_folder.exists(SUMMARY):
         Run(model_folder, job, fingerprint).open()
         logger.info("%s: trained already under these settings; nothing to do", model_folder)
         _remove(run_folder)
-        return dict(model_folder.read_json(_SUMMARY))
+        return dict(model_folder.read_json(SUMMARY))
     if not _has_checkpoint(run_folder):
         strangers = model_folder.names()
         if strangers:
             raise ConfigError(
-                f"output {model_folder}: holds {strangers[0]} but no {_SUMMARY}: not an output of "
+                f"output {model_folder}: holds {strangers[0]} but no {SUMMARY}: not an output of "
                 "this job; choose another folder"
             )
         # Nothing is lost, and whoever corrects a setting after a first error can go on.
@@ -173,7 +159,7 @@ def fit(
 def state_of(output: str, optimization: OptimizationConfig) -> dict[str, str]:
     """What a run to ``output`` would find and do, for ``--dry-run``."""
     model_folder = Folder.at(output)
-    if model_folder.exists(_SUMMARY):
+    if model_folder.exists(SUMMARY):
         found = "trained already: nothing to do"
     elif _has_checkpoint(Folder(f"{model_folder.location}.training")):
         found = "a run was interrupted: go on after its last checkpoint"
@@ -228,7 +214,7 @@ def _publish(
             model.cpu()
         task.save(model, ready, summary["metrics"])
         (ready / RUN_FILE).write_bytes(run_folder.read(RUN_FILE))
-        (ready / _SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        (ready / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
         if is_local(model_folder):
             try:
                 os.replace(ready, model_folder.location)
@@ -239,7 +225,7 @@ def _publish(
                 ) from error
         else:
             # An object store has no rename: the summary goes last, and says that all is there.
-            for file in sorted(ready.iterdir(), key=lambda file: file.name == _SUMMARY):
+            for file in sorted(ready.iterdir(), key=lambda file: file.name == SUMMARY):
                 model_folder.filesystem.put_file(str(file), model_folder.path(file.name))
 
 

@@ -256,6 +256,28 @@ def test_pseudo_reads_the_accepted_rows_of_all_shards(tmp_path: Path) -> None:
     assert read_pseudo(tmp_path, label_map={"PER": "O"})[0].tags == ("O", "O", "O")
 
 
+def test_pseudo_reads_some_corpora_alone(tmp_path: Path) -> None:
+    for shard in range(2):
+        rows = [
+            pseudo_row(i, f"Tom {shard} {i}", corpus=("News", "Talks", "Web")[i % 3])
+            for i in range(12)
+        ]
+        write_shard(tmp_path, f"{shard}.parquet", rows)
+    both = [s.text for s in read_pseudo(tmp_path, corpora=["News", "Web"])]
+    assert len(both) == 16 and not any(int(text.split()[2]) % 3 == 1 for text in both)
+    # A sample is one of these, and the smaller one lies in the larger.
+    samples = [
+        {s.text for s in read_pseudo(tmp_path, corpora=["News", "Web"], max_sentences=size)}
+        for size in (3, 9)
+    ]
+    assert [len(sample) for sample in samples] == [3, 9]
+    assert samples[0] < samples[1] < set(both)
+    with pytest.raises(DataError, match="no sentences of Nowhere"):
+        read_pseudo(tmp_path, corpora=["Nowhere"])
+    with pytest.raises(ValueError, match='only rows of format "pseudo" name theirs'):
+        TaggedSourceConfig(path="a.conll", corpora=["News"])
+
+
 def test_pseudo_scores_of_words_are_those_of_the_mentions_that_their_tags_are_of(
     tmp_path: Path,
 ) -> None:

@@ -1,0 +1,340 @@
+"""The study as a plan: the cells of its grid, and the steps that they need.
+
+A cell is one model scored: a student (one value of every axis), or a system to hold it against:
+the English teacher itself (direct transfer), or the same encoder trained on target gold (the
+supervised upper bound). A step is one job's recipe, in which ``step:NAME`` stands for the folder of
+another step, and bare ``step:`` for its own. Its name is a hash of the recipe and of the content of
+what it reads, so what two cells share is one step, a grid that grows finds its finished steps
+again, and a step is never taken for one with other settings or data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from xner.config import (
+    AlignerConfig,
+    EngineConfig,
+    GoldConfig,
+    LinksConfig,
+    LossConfig,
+    OptimizationConfig,
+    ProjectConfig,
+    Record,
+    StudyAlignerConfig,
+    StudyConfig,
+    StudyLanguageConfig,
+    TaggedSourceConfig,
+    TeacherConfig,
+    TrainAlignerConfig,
+    TrainTaggerConfig,
+    TrainWordAlignerConfig,
+)
+
+System = Literal["student", "transfer", "supervised"]
+Kind = Literal["teacher", "words", "aligner", "projection", "score"]
+
+#: What can differ between two students, in the order of the recipe; a seed is a repetition.
+AXES = ("encoder", "aligner", "loss", "initialisation", "size", "domain")
+
+_OWN = "step:"
+_REFERENCE = re.compile(r"step:([^/]*)(.*)")
+
+# Settings of a recipe that say how fast and where, and not what comes out.
+_ELSEWHERE = OptimizationConfig.ELSEWHERE | {"engine"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model scored; what a system has no choice of is None.
+
+    ``size``: sentences asked for, None for all of them; ``seed``: that of the last training.
+    """
+
+    system: System
+    lang: str
+    encoder: str
+    aligner: str | None = None
+    loss: str | None = None
+    initialisation: str | None = None
+    size: int | None = None
+    domain: str | None = None
+    seed: int | None = None
+
+    def value(self, axis: str) -> str | None:
+        """The value on an axis, as tables show it."""
+        if axis == "size" and self.system == "student":
+            return "all" if self.size is None else f"{self.size:,}"
+        value = getattr(self, axis)
+        return None if value is None else str(value)
+
+    def without(self, *names: str) -> tuple[Any, ...]:
+        """All of a cell but these fields: equal for cells that differ in nothing else."""
+        return tuple(getattr(self, each.name) for each in fields(self) if each.name not in names)
+
+
+class Scoring(Record):
+    """Score a model on gold, once it is trained where ``training`` is given."""
+
+    model: str
+    training: TrainTaggerConfig | None = None
+    gold: list[GoldConfig]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One job's recipe, under the name that its folder has."""
+
+    kind: Kind
+    recipe: Record
+    name: str
+
+    @property
+    def needs(self) -> list[str]:
+        """The steps that must be done before."""
+        found = (_REFERENCE.fullmatch(text) for text in _texts(self.recipe.model_dump(mode="json")))
+        return sorted({match[1] for match in found if match and match[1]})
+
+    def resolved(self, folder: str, **changes: Any) -> Record:
+        """The recipe with the folders of steps, which lie in ``folder``, and some changes.
+
+        ``changes`` are laid over the top level of the recipe's values, group by group.
+        """
+
+        def place(text: str) -> str:
+            match = _REFERENCE.fullmatch(text)
+            return text if match is None else f"{folder}/{match[1] or self.name}{match[2]}"
+
+        values = _replaced(self.recipe.model_dump(mode="json"), place)
+        for group, change in changes.items():
+            values[group] = {**values[group], **change}
+        return type(self.recipe).model_validate(values)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The cells by the name of the step that scores them, and all steps in an order that works.
+
+    ``uses``: how many cells need a step that is not their own.
+    """
+
+    cells: Mapping[str, Cell]
+    steps: Mapping[str, Step]
+    uses: Mapping[str, int]
+
+    @property
+    def num_shared(self) -> int:
+        """Steps that more than one cell needs."""
+        return sum(count > 1 for count in self.uses.values())
+
+    def num_of(self, kind: Kind) -> int:
+        """Steps of a kind."""
+        return sum(step.kind == kind for step in self.steps.values())
+
+
+def plan(config: StudyConfig, content: Callable[[str], str]) -> Study:
+    """The grid as cells and steps; ``content`` says what lies at a path, as a hash."""
+    planned = _Plan(config, content)
+    for encoder, language in itertools.product(config.grid.encoders, config.languages):
+        planned.references(encoder, language)
+    for encoder, language, aligner in itertools.product(
+        config.grid.encoders, config.languages, config.grid.aligners
+    ):
+        planned.students(encoder, language, aligner)
+    return planned.study()
+
+
+def loss_name(loss: LossConfig) -> str:
+    """A loss and those of its settings that are not the default."""
+    return " ".join([loss.name, *_set(loss, "name")])
+
+
+def aligner_name(aligner: StudyAlignerConfig) -> str:
+    """Who aligns, e.g. ``packed + hmm``, with those settings that are not the default."""
+    layout, links = aligner.layout, aligner.links
+    entity = [] if layout is None else [" ".join([layout, *_set(aligner, "layout", "links")])]
+    words = [] if links is None else [" ".join([links.kind, *_set(links, "kind")])]
+    return " + ".join(entity + words)
+
+
+def _set(record: Record, *without: str) -> list[str]:
+    settings = record.model_dump(exclude_defaults=True, exclude=set(without))
+    return [f"{key}={value}" for key, value in settings.items()]
+
+
+class _Plan:
+    """A study that is being planned: a step that is asked for again is the same one."""
+
+    def __init__(self, config: StudyConfig, content: Callable[[str], str]) -> None:
+        self._config = config
+        self._content = content
+        self._contents: dict[str, str] = {}
+        self._steps: dict[str, Step] = {}
+        self._cells: dict[str, Cell] = {}
+
+    def references(self, encoder: str, language: StudyLanguageConfig) -> None:
+        """Direct transfer, and the supervised bound where there is gold to train on."""
+        teacher = Scoring(model=self._teacher(encoder), gold=language.gold)
+        self._score(Cell("transfer", language.lang, encoder), teacher, language)
+        for seed in self._config.grid.seeds if language.train else ():
+            cell = Cell("supervised", language.lang, encoder, seed=seed)
+            self._score(cell, self._trained(encoder, language.train, seed, language), language)
+
+    def students(
+        self, encoder: str, language: StudyLanguageConfig, aligner: StudyAlignerConfig
+    ) -> None:
+        """Every student that learns from the labels which this aligner projects."""
+        grid = self._config.grid
+        corpus = self._projection(encoder, language, aligner)
+        for loss, initialisation, size, domain, seed in itertools.product(
+            grid.losses, grid.initialisations, grid.sizes, grid.domains, grid.seeds
+        ):
+            data = TaggedSourceConfig(
+                path=corpus,
+                format="pseudo",
+                lang=language.lang,
+                corpora=domain,
+                max_sentences=None if size == "all" else size,
+            )
+            cell = Cell(
+                system="student",
+                lang=language.lang,
+                encoder=encoder,
+                aligner=aligner_name(aligner),
+                loss=loss_name(loss),
+                initialisation=initialisation,
+                size=data.max_sentences,
+                domain=" + ".join(domain) or "all",
+                seed=seed,
+            )
+            start = encoder if initialisation == "encoder" else self._teacher(encoder)
+            self._score(cell, self._trained(start, [data], seed, language, loss), language)
+
+    def study(self) -> Study:
+        """What was planned, and by how many cells each step is needed."""
+        uses: Counter[str] = Counter()
+        for name in self._cells:
+            uses.update(self._all_needs(name))
+        return Study(self._cells, self._steps, uses)
+
+    def _all_needs(self, name: str) -> set[str]:
+        needs = self._steps[name].needs
+        return set(needs).union(*(self._all_needs(each) for each in needs))
+
+    def _teacher(self, encoder: str) -> str:
+        teacher = self._config.teacher
+        recipe = TrainTaggerConfig(
+            encoder=encoder,
+            data=teacher.data,
+            max_length=self._config.max_length,
+            optimization=_in_process(teacher.optimization),
+            output=_OWN,
+        )
+        return self._step("teacher", recipe, _paths(teacher.data))
+
+    def _projection(
+        self, encoder: str, language: StudyLanguageConfig, aligner: StudyAlignerConfig
+    ) -> str:
+        config, model, links = self._config, None, aligner.links
+        if aligner.layout is not None:
+            recipe = TrainAlignerConfig(
+                encoder=aligner.encoder or encoder,
+                layout=aligner.layout,
+                examples=config.aligner.examples,
+                max_length=config.max_length,
+                optimization=_in_process(config.aligner.optimization),
+                output=_OWN,
+            )
+            model = self._step("aligner", recipe, recipe.examples)
+        if links is not None and links.kind == "hmm":
+            words = TrainWordAlignerConfig(pairs=[language.pairs], output=_OWN)
+            learned = self._step("words", words, words.pairs)
+            links = LinksConfig.model_validate({**links.model_dump(), "model": learned})
+        projection = ProjectConfig(
+            pairs=language.pairs,
+            teacher=TeacherConfig(model=self._teacher(encoder)),
+            aligner=AlignerConfig(model=model, links=links),
+            quality=config.quality,
+            output=_OWN,
+            engine=EngineConfig(kind="inline"),
+        )
+        return self._step("projection", projection, [projection.pairs])
+
+    def _trained(
+        self,
+        start: str,
+        data: list[TaggedSourceConfig],
+        seed: int,
+        language: StudyLanguageConfig,
+        loss: LossConfig | None = None,
+    ) -> Scoring:
+        model = f"{_OWN}/model"
+        training = TrainTaggerConfig(
+            encoder=start,
+            data=data,
+            max_length=self._config.max_length,
+            loss=loss or LossConfig(),
+            optimization=_in_process(self._config.student, seed=seed),
+            output=model,
+        )
+        return Scoring(model=model, training=training, gold=language.gold)
+
+    def _score(self, cell: Cell, recipe: Scoring, language: StudyLanguageConfig) -> None:
+        own = [] if recipe.training is None else _paths(recipe.training.data)
+        reads = [path for path in own if not path.startswith(_OWN)]
+        name = self._step("score", recipe, [*_paths(language.gold), *reads])
+        self._cells[name.removeprefix(_OWN)] = cell
+
+    def _step(self, kind: Kind, recipe: Record, reads: Sequence[str]) -> str:
+        """Take a step up; what stands for its folder in other recipes."""
+        for path in reads:
+            if path not in self._contents:
+                self._contents[path] = self._content(path)
+        deciding = {
+            "recipe": _deciding(recipe.model_dump(mode="json")),
+            "reads": {path: self._contents[path] for path in reads},
+        }
+        digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+        name = f"{kind}-{digest[:16]}"
+        self._steps.setdefault(name, Step(kind, recipe, name))
+        return _OWN + name
+
+
+def _in_process(optimization: OptimizationConfig, **changes: Any) -> OptimizationConfig:
+    alone = {"num_workers": 0, "min_workers": None, "sharding": "ddp"}
+    return optimization.model_copy(update={**alone, **changes})
+
+
+def _paths(sources: Iterable[TaggedSourceConfig]) -> list[str]:
+    return [source.path for source in sources]
+
+
+def _deciding(values: Any) -> Any:
+    """A recipe's values less what cannot change its result."""
+    if isinstance(values, Mapping):
+        return {key: _deciding(each) for key, each in values.items() if key not in _ELSEWHERE}
+    return [_deciding(each) for each in values] if isinstance(values, list) else values
+
+
+def _texts(values: Any) -> Iterable[str]:
+    """All strings among a recipe's values."""
+    if isinstance(values, Mapping):
+        values = values.values()
+    elif not isinstance(values, list):
+        return [values] if isinstance(values, str) else []
+    return itertools.chain.from_iterable(map(_texts, values))
+
+
+def _replaced(values: Any, replace: Callable[[str], str]) -> Any:
+    if isinstance(values, Mapping):
+        return {key: _replaced(each, replace) for key, each in values.items()}
+    if isinstance(values, list):
+        return [_replaced(each, replace) for each in values]
+    return replace(values) if isinstance(values, str) else values
