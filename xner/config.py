@@ -507,8 +507,9 @@ class TrainTaggerConfig(Record):
     )
     replace_head: bool = Field(
         False,
-        description="Of a tagger that lacks types of `data`, keep the encoder alone; by default it "
-        "is an error. A tagger that knows all of them, or more, always keeps its types.",
+        description="Of a tagger that lacks types of `data`, or tags of its own, keep the encoder "
+        "alone; by default it is an error. A tagger that knows all of them, or more, always keeps "
+        "its types.",
     )
     data: list[TaggedSourceConfig] = Field(min_length=1)
     dev: list[TaggedSourceConfig] = Field(
@@ -809,6 +810,8 @@ class EvaluateTaggerConfig(Record):
         for gold in self.gold:
             if gold.max_sentences is not None:
                 raise ValueError(f"gold {gold.name}: max_sentences: a sample's score is another")
+            if gold.repeat != 1:
+                raise ValueError(f"gold {gold.name}: repeat is for sources that are trained on")
         return self
 
 
