@@ -1,7 +1,7 @@
 """Train an entity aligner on examples of names and where they stand in a text.
 
 Writes a model folder, with the run's summary in training.json. After a crash the same command goes
-on after the last epoch that was finished.
+on after the last checkpoint.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Train a tagger: the teacher on labelled text, a student on pseudo-labelled shards.
 
 Writes a Hugging Face folder with a model card, the run's summary in training.json and what it was
-trained and selected on in data.json. After a crash the same command goes on after the last epoch
-that was finished.
+trained and selected on in data.json. After a crash the same command goes on after the last
+checkpoint.
 """
 
 from __future__ import annotations

@@ -516,8 +516,9 @@ class TrainTaggerConfig(Record):
     )
     replace_head: bool = Field(
         False,
-        description="Of a tagger that lacks types of `data`, keep the encoder alone; by default it "
-        "is an error. A tagger that knows all of them, or more, always keeps its types.",
+        description="Of a tagger that lacks types of `data`, or tags of its own, keep the encoder "
+        "alone; by default it is an error. A tagger that knows all of them, or more, always keeps "
+        "its types.",
     )
     data: list[TaggedSourceConfig] = Field(min_length=1)
     dev: list[TaggedSourceConfig] = Field(
@@ -793,6 +794,8 @@ def _check_whole(golds: Iterable[GoldConfig]) -> None:
     for gold in golds:
         if gold.max_sentences is not None:
             raise ValueError(f"gold {gold.name}: max_sentences: a sample's score is another")
+        if gold.repeat != 1:
+            raise ValueError(f"gold {gold.name}: repeat is for sources that are trained on")
 
 
 class EvaluateTaggerConfig(Record):

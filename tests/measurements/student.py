@@ -44,9 +44,13 @@ LOSSES: dict[str, dict[str, Any]] = {
     "cross_entropy": {"name": "cross_entropy"},
     "opposite_focal": {"name": "opposite_focal", "form": "shifted", "gamma": 1.0},
 }
-STUDENT_SENTENCES = 12_000
-# The encoder knows Latin letters, and of Chinese not even most characters.
-STUDENT_EPOCHS = {"de": 2, "es": 2, "zh": 4}
+# What a student learns from, and how. The encoder knows Latin letters, and of Chinese not even most
+# characters: there it learns longer, from all the news there is, and no label is doubted.
+STUDENTS: dict[str, dict[str, Any]] = {
+    "de": {"loss": "opposite_focal", "epochs": 2, "max_sentences": 12_000},
+    "es": {"loss": "opposite_focal", "epochs": 2, "max_sentences": 12_000},
+    "zh": {"loss": "cross_entropy", "epochs": 4, "corpora": ["WMT-News"]},
+}
 LOSS_SENTENCES, LOSS_EPOCHS, SEEDS = 4_000, 2, (0, 1, 2)
 
 GERMEVAL = "ner/de/{part}.tsv"
@@ -98,7 +102,8 @@ def label(steps: Steps, data: Path, encoder: Path) -> dict[str, float]:
         "opus": {"root": str(data / "opus"), "corpora": CORPORA},
         "engine": {"kind": "inline"},
     }
-    # Word links learn from all there is; a sample with equal shares of both corpora is labelled.
+    # Word links learn from all there is; a sample with equal shares of both corpora is labelled,
+    # but of Chinese everything.
     sample = {**recipe, "sampling": {"pairs": PAIRS}}
     seconds = {
         "text": steps.run("prepare_corpus", "text", recipe),
@@ -113,7 +118,7 @@ def label(steps: Steps, data: Path, encoder: Path) -> dict[str, float]:
             "project_corpus",
             f"pseudo-{lang}",
             {
-                "pairs": str(OUTPUT / "pairs" / f"en-{lang}"),
+                "pairs": text if lang == "zh" else str(OUTPUT / "pairs" / f"en-{lang}"),
                 "teacher": {"model": str(OUTPUT / "teacher")},
                 "aligner": {"links": {"model": str(OUTPUT / links)}},
                 "engine": {"kind": "inline"},
@@ -155,9 +160,9 @@ def train_students(steps: Steps) -> dict[str, float]:
         f"student-{lang}": steps.run(
             "train_tagger",
             f"student-{lang}",
-            student_recipe(lang, STUDENT_SENTENCES, epochs, "opposite_focal"),
+            student_recipe(lang, **settings),
         )
-        for lang, epochs in STUDENT_EPOCHS.items()
+        for lang, settings in STUDENTS.items()
     }
 
 
@@ -165,7 +170,9 @@ def train_with_losses(steps: Steps) -> dict[str, float]:
     """German students that differ by loss and seed alone; seconds of each."""
     return {
         name: steps.run(
-            "train_tagger", name, student_recipe("de", LOSS_SENTENCES, LOSS_EPOCHS, loss, seed)
+            "train_tagger",
+            name,
+            student_recipe("de", loss, LOSS_EPOCHS, seed, max_sentences=LOSS_SENTENCES),
         )
         for name, (loss, seed) in loss_runs().items()
     }
@@ -177,8 +184,9 @@ def loss_runs() -> dict[str, tuple[str, int]]:
 
 
 def student_recipe(
-    lang: str, sentences: int, epochs: int, loss: str, seed: int = 0
+    lang: str, loss: str, epochs: int, seed: int = 0, **source: Any
 ) -> dict[str, Any]:
+    """A student continued from the teacher; ``source``: which of the pseudo-labels it reads."""
     return {
         "encoder": str(OUTPUT / "teacher"),
         "data": [
@@ -186,7 +194,7 @@ def student_recipe(
                 "path": str(OUTPUT / f"pseudo-{lang}"),
                 "format": "pseudo",
                 "lang": lang,
-                "max_sentences": sentences,
+                **source,
             }
         ],
         **NO_DROPOUT,

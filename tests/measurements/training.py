@@ -1,9 +1,10 @@
 """`make measure-training DATA=folder`: our training loop against the transformers Trainer.
 
-The same encoder with the same new head, the same German sentences (GermEval's dev set), AdamW, the
-encoder's own dropout, precision, number of optimizer steps and, on average, of sub-words in a step,
-alternating in one process. ``ratios``: sub-words a second of ours over that of the Trainer, as it
-comes (``random`` batches) and with its sampler by length (``group_by_length``): medians.
+One epoch over the same German sentences (of GermEval's dev set), from the same encoder with the
+same new head, with AdamW, the encoder's own dropout, the same precision and, on average, as many
+sub-words in a step, alternating in one process. ``ratios``: sub-words a second of ours over that of
+the Trainer, as it comes (``random`` batches) and with its sampler by length (``group_by_length``):
+medians.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from xner.training.tagger import TaggerTask, make_task
 
 OUTPUT = PROJECT / "runs" / "measure-training"
 
-BATCH_TOKENS, STEPS, REPETITIONS = 2048, 15, 5
+SENTENCES, BATCH_TOKENS, REPETITIONS = 1000, 2048, 5
 
 USAGE = """\
 make measure-training needs real data: make measure-training DATA=<folder>
@@ -47,11 +48,11 @@ make measure-training needs real data: make measure-training DATA=<folder>
 def measure(data: Path, encoder: Path) -> None:
     """Time all, print, and write summary.json."""
     optimization = OptimizationConfig(
-        epochs=1, max_steps=STEPS, batch_tokens=BATCH_TOKENS, dev_share=0, precision="fp32"
+        epochs=1, batch_tokens=BATCH_TOKENS, dev_share=0, precision="fp32"
     )
     config = TrainTaggerConfig(
         encoder=str(encoder),
-        data=[TaggedSourceConfig(**germeval(data, "dev"))],
+        data=[TaggedSourceConfig(**germeval(data, "dev"), max_sentences=SENTENCES)],
         optimization=optimization,
         output=str(OUTPUT / "model"),
     )
@@ -122,7 +123,7 @@ def trainers(task: TaggerTask, encoder: Path, sampler: str, seed: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
-            max_steps=STEPS,
+            num_train_epochs=1,
             per_device_train_batch_size=round(tokens_per_step(task) / windows.lengths.mean()),
             train_sampling_strategy=sampler,
             length_column_name="length",

@@ -10,6 +10,7 @@ import torch
 
 from xner.config import OptimizationConfig
 from xner.errors import ConfigError
+from xner.training import loop
 from xner.training.loop import (
     DivergedError,
     Progress,
@@ -222,11 +223,14 @@ def test_loop_halves_the_forward_where_memory_runs_out(
     assert len(told) < 4
 
 
+@pytest.mark.parametrize("batch_tokens", [64, 5000])
 def test_loop_names_the_setting_where_one_example_is_too_large(
-    linear_task: Any, desk: Any, tmp_path: Any
+    linear_task: Any, desk: Any, tmp_path: Any, batch_tokens: int
 ) -> None:
+    """Also where shorter examples of the step still share a forward."""
+    settings = FAST.model_copy(update={"batch_tokens": batch_tokens})
     with pytest.raises(ConfigError, match="a single example: lower max_length"):
-        train(cramped(linear_task, 5)(), FAST, desk(tmp_path))
+        train(cramped(linear_task, 5)(), settings, desk(tmp_path))
 
 
 def test_loop_names_the_setting_where_one_of_several_workers_has_no_memory(
@@ -304,7 +308,18 @@ def test_loop_splits_a_batch_over_workers_without_changing_the_step(
         )
 
 
+def test_loop_ends_all_workers_at_one_step_where_the_loss_is_no_number(
+    linear_task: Any, desk: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the first looks at the losses, to tell of its progress, before the others."""
+    monkeypatch.setattr(loop, "_LOG_SECONDS", 0.0)
+    first, second = train_in_threads(linear_task(poisoned=17), FAST, 2, desk, tmp_path)
+    assert isinstance(first, DivergedError)
+    assert str(first) == str(second)
+
+
 def train_in_threads(task: Any, optimization: Any, count: int, desk: Any, folder: Any) -> list[Any]:
+    """The state of each worker, or the error that ended it."""
     torch.manual_seed(optimization.seed)
     start = task.make_model()
     barrier = threading.Barrier(count, timeout=30)
@@ -347,7 +362,10 @@ def train_in_threads(task: Any, optimization: Any, count: int, desk: Any, folder
             barrier.wait()
 
     def work(rank: int) -> None:
-        states[rank] = train(task, optimization, Seat(rank))
+        try:
+            states[rank] = train(task, optimization, Seat(rank))
+        except DivergedError as error:
+            states[rank] = error
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(count)]
     for thread in threads:

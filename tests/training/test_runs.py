@@ -275,9 +275,16 @@ def test_runs_without_held_out_examples_take_the_last_epoch(
 
 def test_runs_fingerprint_leaves_out_where_and_how_fast() -> None:
     base = TrainAlignerConfig(examples=["a"], output="x")
-    elsewhere = base.model_copy(
-        update={"output": "y", "optimization": OptimizationConfig(num_workers=8)}
+    faster = OptimizationConfig(
+        num_workers=8,
+        min_workers=2,
+        forward_tokens=64,
+        checkpoint_steps=9,
+        gradient_checkpointing=True,
+        compile=True,
+        sharding="fsdp",
     )
+    elsewhere = base.model_copy(update={"output": "y", "optimization": faster})
     other = base.model_copy(update={"optimization": OptimizationConfig(seed=1)})
     assert fingerprint(base, {}) == fingerprint(elsewhere, {})
     assert fingerprint(base, {}) != fingerprint(other, {})

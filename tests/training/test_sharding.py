@@ -61,10 +61,13 @@ def work(rank: int, task: Any, folder: Path, meeting: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("agreement", [0.0, 1.0])
 def test_sharded_workers_take_the_steps_of_one_and_share_its_checkpoints(
-    tagger_recipe: Any, tmp_path: Path
+    tagger_recipe: Any, tmp_path: Path, agreement: float
 ) -> None:
-    task = make_task(tagger_recipe(), Folder.at(str(tmp_path / "run")))
+    """One tagger, and two students, of which the first is evaluated by itself."""
+    loss = {"agreement": agreement, "agreement_warmup": 0}
+    task = make_task(tagger_recipe(loss=loss), Folder.at(str(tmp_path / "run")))
     alone, sharded, resumed = (tmp_path / name for name in ("alone", "sharded", "resumed"))
     expected = train(task, SETTINGS, Desk(alone))
     torch.multiprocessing.spawn(work, (task, sharded, f"file://{tmp_path}/meeting"), nprocs=2)

@@ -271,6 +271,22 @@ def test_tagger_names_the_types_that_the_tagger_it_goes_on_from_lacks(
     assert make_task(recipe, run_folder).labels == ("LOC", "person")
 
 
+def test_tagger_names_the_labels_of_a_tagger_whose_head_cannot_be_kept(
+    trained_tagger: Path, tmp_path: Path, tagger_recipe: Any
+) -> None:
+    shutil.copytree(trained_tagger, tmp_path / "iob1")
+    config = tmp_path / "iob1" / "config.json"
+    config.write_text(config.read_text().replace('"B-PER"', '"I-MISC"'))
+    places = tmp_path / "places.conll"
+    places.write_text("nach O\nUlm B-LOC\n\n" * 9)
+    settings = {"encoder": str(tmp_path / "iob1"), "data": [{"path": str(places)}]}
+    run_folder = Folder.at(str(tmp_path / "run"))
+    with pytest.raises(ConfigError, match="its labels are O, B-LOC, I-LOC, I-MISC, I-PER, not"):
+        make_task(tagger_recipe(**settings, optimization={"dev_share": 0.0}), run_folder)
+    recipe = tagger_recipe(**settings, optimization={"dev_share": 0.0}, replace_head=True)
+    assert make_task(recipe, run_folder).labels == ("LOC",)
+
+
 def test_tagger_folder_says_what_it_was_trained_and_selected_on(
     tagged_file: Path, trained_tagger: Path
 ) -> None:

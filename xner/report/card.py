@@ -15,7 +15,7 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 import xner
-from xner.config import TaggedSourceConfig, TrainTaggerConfig
+from xner.config import OptimizationConfig, TaggedSourceConfig, TrainTaggerConfig
 from xner.errors import without_credentials
 from xner.report.terminal import as_text
 from xner.shards.ledger import DATA_FILE, RUN_FILE
@@ -121,7 +121,7 @@ def tagger_card(
         ],
         made={without_credentials(path): _provenance(record) for path, record in made.items()},
         training=_training(config, summary),
-        selection=_selection(about["selected_on"], summary),
+        selection=_selection(about["selected_on"], summary, config.optimization.keep_best),
         metrics=summary["metrics"],
         license=config.license
         or "Not stated: what the data and the encoder allow is for whoever publishes this to say.",
@@ -173,28 +173,36 @@ def _provenance(record: Made) -> dict[str, Any]:
 
 
 def _training(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> dict[str, Any]:
-    settings = config.model_dump(mode="json", include={"encoder", "max_length", "loss"})
+    told = {"encoder", "replace_head", "max_length", "dropout", "loss", "optimization"}
     # Where and how fast is nobody's business here.
-    optimization = config.optimization
-    kept = optimization.model_dump(mode="json", exclude=set(optimization.ELSEWHERE))
+    elsewhere = {"optimization": set(OptimizationConfig.ELSEWHERE)}
+    settings = config.model_dump(mode="json", include=told, exclude=elsewhere)
     counts = {key: summary[key] for key in ("steps", "epochs", "best_epoch")}
     done = {f"{key.replace('_', ' ')}, done": value for key, value in counts.items()}
-    return dict(_leaves({**settings, "optimization": kept})) | done
+    return dict(_leaves(settings)) | done
 
 
-def _selection(selected_on: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """In words, what the epoch was chosen by."""
+def _selection(selected_on: Mapping[str, Any], summary: Mapping[str, Any], keep_best: int) -> str:
+    """In words, what the epoch, or those whose weights are averaged, were chosen by."""
+    num_epochs = summary["epochs"]
+    num_kept = min(keep_best, num_epochs)
     if not selected_on["sentences"]:
-        return "Nothing was held out: the model is that of the last epoch."
+        which = "that of the last epoch"
+        if num_kept > 1:
+            which = f"the mean of the weights of the last {num_kept} epochs"
+        return f"Nothing was held out: the model is {which}."
     share = selected_on["held_out_share_of_data"]
     if share is None:
         where = ", ".join(f"`{path}`" for path in selected_on["paths"])
     else:
         where = f"a held-out share of the data above (`dev_share` {share:g})"
+    which, of_that = f"that of epoch {summary['best_epoch']}, the best of {num_epochs}", "epoch"
+    if num_kept > 1:
+        which = f"the mean of the weights of the best {num_kept} of {num_epochs} epochs"
+        of_that = "mean"
     said = (
-        f"The model is that of epoch {summary['best_epoch']}, the best of {summary['epochs']} on "
-        f"{as_text(selected_on['sentences'])} sentences of {where}. The scores are those of that "
-        "epoch, on what it was chosen by: an upper estimate."
+        f"The model is {which} on {as_text(selected_on['sentences'])} sentences of {where}. The "
+        f"scores are those of that {of_that}, on what it was chosen by: an upper estimate."
     )
     if selected_on["target_gold"]:
         said += (

@@ -28,7 +28,7 @@ from ray.train import (
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from xner.config import OptimizationConfig
 from xner.errors import XnerError
@@ -44,13 +44,17 @@ _MAX_FAILURES = 3
 
 
 def shard(model: nn.Module) -> nn.Module:
-    """The model itself, its weights shared out over the workers (FSDP2), layer by layer."""
+    """The model itself, its weights shared out over the workers (FSDP2), layer by layer.
+
+    Each Hugging Face model in it may also be called by itself, as one of two students is.
+    """
     device = next(model.parameters()).device
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for encoder in encoders_in(model).values():
         for layer in layers_of(encoder)[1]:
             fully_shard(layer, mesh=mesh)
-    return fully_shard(model, mesh=mesh)
+        fully_shard(encoder, mesh=mesh)
+    return model if isinstance(model, FSDPModule) else fully_shard(model, mesh=mesh)
 
 
 class RayWorker:

@@ -400,9 +400,11 @@ class _Stepper:
             try:
                 return self._backward(epoch, parts)
             except torch.OutOfMemoryError as error:
-                cells = max(len(part) * int(epoch.lengths[part].max()) for part, _ in parts)
+                cells, num_rows = max(
+                    (len(part) * int(epoch.lengths[part].max()), len(part)) for part, _ in parts
+                )
                 found = f"out of memory at step {step + 1}, in a forward of {cells} sub-words"
-                if all(len(part) == 1 for part, _ in parts):
+                if num_rows == 1:
                     raise ConfigError(
                         f"{found}, a single example: lower max_length, or set "
                         "optimization.gradient_checkpointing"
@@ -466,6 +468,7 @@ class _Losses:
         self.sum = before.loss_sum
         self.num_targets = before.num_targets
         self.last = math.nan
+        self._diverged: str | None = None
         self._curve_every = curve_every
         self._describe = describe
         self._pending: list[tuple[int, np.ndarray, Tensor]] = []
@@ -475,20 +478,32 @@ class _Losses:
         return self.sum / max(self.num_targets, 1e-12)
 
     def add(self, step: int, rows: np.ndarray, totals: Tensor) -> None:
-        """Note what step ``step`` (from 1) on ``rows`` gave: losses, targets, gradient's norm."""
+        """Note what step ``step`` (from 1) on ``rows`` gave: losses, targets, gradient's norm.
+
+        Every so many steps it raises what ``check`` does.
+        """
         self._pending.append((step, rows, totals))
-        if len(self._pending) == _CHECK_STEPS:
-            self.fetch()
+        if step % _CHECK_STEPS == 0:
+            self.check()
+
+    def check(self) -> None:
+        """Raises DivergedError for a loss or a gradient that is not finite.
+
+        All workers do so at the same steps: one that stops earlier leaves the others waiting.
+        """
+        self.fetch()
+        if self._diverged is not None:
+            raise DivergedError(self._diverged)
 
     def fetch(self) -> None:
-        """Raises DivergedError for a loss or a gradient that is not finite."""
+        """Ask the device for the numbers of the steps until now; any worker may, at any step."""
         if not self._pending:
             return
         values = torch.stack([totals for _, _, totals in self._pending]).tolist()
         for (step, rows, _), (loss, targets, norm) in zip(self._pending, values, strict=True):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+            if self._diverged is None and not (math.isfinite(loss) and math.isfinite(norm)):
                 found = f"the gradient's norm is {norm}" if math.isfinite(loss) else ""
-                raise DivergedError(
+                self._diverged = (
                     f"{found or f'the loss is {loss}'} at step {step}; {_MAY_HELP}; the last "
                     f"checkpoint stays. The examples of the step:\n{self._describe(rows)}"
                 )
@@ -520,7 +535,7 @@ def _train_epoch(
     tokens_logged = tokens
 
     def state_at(num_done: int) -> State:
-        losses.fetch()
+        losses.check()
         return replace(
             before,
             step=before.step + num_done,

@@ -456,16 +456,25 @@ def _counts(
 def _labels_kept(folder: Path, labels: list[str], config: TrainTaggerConfig) -> list[str]:
     """The types of the tagger that training goes on from; those of the data where it is none.
 
-    Raises ConfigError for a tagger that does not know all types of the data, unless the recipe
-    gives its head up.
+    Raises ConfigError for a tagger that does not know all types of the data, or whose labels are
+    not all tags of its types, unless the recipe gives its head up.
     """
     tags = load_config(folder).id2label.values()
-    known = list(dict.fromkeys(tag[2:] for tag in tags if tag.startswith("B-")))
+    known = list(dict.fromkeys(tag[2:] for tag in tags if tag.startswith(("B-", "I-"))))
     unknown = sorted(set(labels).difference(known))
-    if known and unknown and not config.replace_head:
-        raise ConfigError(
-            f"data: {', '.join(unknown)} unknown to the tagger {config.encoder}, which knows "
-            f"{', '.join(known)}; map the types (label_map), or give up what it knows "
-            "(replace_head = true)"
-        )
-    return labels if unknown else known
+    # A tagger of CoNLL's 2003 set in its own scheme, IOB1, may have no B-PER.
+    is_whole = set(tags) == set(tags_of(known))
+    if known and not config.replace_head:
+        if unknown:
+            raise ConfigError(
+                f"data: {', '.join(unknown)} unknown to the tagger {config.encoder}, which knows "
+                f"{', '.join(known)}; map the types (label_map), or give up what it knows "
+                "(replace_head = true)"
+            )
+        if not is_whole:
+            raise ConfigError(
+                f"encoder {config.encoder}: its labels are {', '.join(tags)}, not "
+                f"{', '.join(tags_of(known))}: what it knows cannot be kept; give it up "
+                "(replace_head = true)"
+            )
+    return known if is_whole and not unknown else labels

@@ -93,6 +93,7 @@ def test_card_says_where_labels_are_from() -> None:
     ):
         assert line in card, line
     assert "secret" not in card
+    assert "sharding" not in card
     assert "max_length | None" not in card
 
 
@@ -105,6 +106,16 @@ def test_card_tells_what_the_model_was_selected_on() -> None:
     assert "100 sentences of `dev.conll`" in card
     assert "**Chosen by labels of people in the target language (de)**" in card
     assert "that of the last epoch" in tagger_card(recipe(), SUMMARY, about(sentences=0), {})
+
+
+def test_card_tells_that_the_weights_are_a_mean() -> None:
+    averaged = recipe(optimization={"keep_best": 5}, dropout=0.2)
+    card = tagger_card(averaged, {**SUMMARY, "epochs": 8}, about(), {})
+    assert "the mean of the weights of the best 5 of 8 epochs on 100 sentences" in card
+    assert "those of that mean" in card
+    assert "| dropout | 0.2 |" in card
+    card = tagger_card(averaged, SUMMARY, about(sentences=0), {})
+    assert "the model is the mean of the weights of the last 3 epochs" in card
 
 
 def test_card_finds_who_made_the_shards(tmp_path: Path) -> None:
