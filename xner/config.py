@@ -962,7 +962,10 @@ class StudyConfig(Record):
     quality: QualityConfig = QualityConfig()
     max_length: Count = Field(256, description="Longest window in sub-words, of every model.")
     batch_tokens: Count = Field(8192, description="Sub-words of a batch where nothing is learned.")
-    bootstrap: BootstrapConfig = BootstrapConfig()
+    bootstrap: BootstrapConfig = Field(
+        BootstrapConfig(),
+        description="More samples are drawn where a table's many comparisons ask for them.",
+    )
     keep_models: bool = Field(
         False, description="Keep each student's weights after it is scored: they add up."
     )
