@@ -140,7 +140,8 @@ def judge(pair: ProjectedPair, min_score: float) -> Verdict:
         if j is not None:
             kinds.append(_kind_of_overlap(mention, gold[j]))
         else:
-            j = of_source.get(mention.source_index)
+            # What a student alone found has no source.
+            j = None if mention.source_index is None else of_source.get(mention.source_index)
             kinds.append("spurious" if j is None else "wrong_place")
         compared.append(j)
     placed = {mention.source_index for mention in pair.mentions}
