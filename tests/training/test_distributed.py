@@ -117,11 +117,13 @@ def test_distributed_worker_that_is_killed_within_an_epoch_is_replaced(
     assert state.epochs[-1]["closeness"] == pytest.approx(
         expected.epochs[-1]["closeness"], rel=1e-2
     )
-    # Two processes up to the kill, and two from the checkpoint at step 40 on.
+    # Two processes up to the kill, and two from a checkpoint on: the last one, at step 40, or one
+    # before it where Ray had not taken note of that yet.
     calls = sorted(Counter(steps_file.read_text().split()).values())
     assert len(calls) == 4
     assert calls[1] == 48
-    assert calls[2:] == [expected.step - 40] * 2
+    assert calls[2] == calls[3]
+    assert expected.step - calls[2] in (30, 35, 40)
 
 
 def test_distributed_begins_with_the_workers_that_there_is_room_for(
