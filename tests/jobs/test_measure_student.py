@@ -101,3 +101,18 @@ def test_measure_student_compares(student: ModuleType) -> None:
     found = student.spread(by_run, "cross_entropy")
     assert found["mean"] == pytest.approx(0.2) and found["std"] == pytest.approx(0.1)
     assert student.spread(by_run, "opposite_focal")["std"] == 0
+
+
+def test_measure_student_shows_what_there_is(
+    student: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    golds = {
+        name: {"transfer": 0.1, "student": 0.4}
+        for of_lang in student.GOLD_OF.values()
+        for name in of_lang
+    }
+    golds["germeval"] = {**golds["germeval"], "supervised": 0.5, "share": 0.8125}
+    losses = {loss: {"mean": 0.25, "std": 0.125} for loss in student.LOSSES}
+    student.show({**golds, "losses": losses, "teacher_en": 0.4375, "seconds": {"all": 17.0}})
+    shown = capsys.readouterr().out
+    assert all(figure in shown for figure in ("0.8125", "0.125", "0.4375", "17"))

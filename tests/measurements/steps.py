@@ -121,7 +121,7 @@ def data_and_encoder(
     parser.add_argument("data", nargs="?", default="", help="folder of real data")
     parser.add_argument("--encoder", type=Path, help="folder of another encoder than MiniLM")
     options = parser.parse_args(arguments)
-    data = Path(options.data).absolute()
+    data = Path(options.data).resolve()
     missing = missing_from(data, needed) if options.data else []
     if not options.data or missing:
         print("\n".join([usage, *(f"  There is no {path}." for path in missing)]), file=sys.stderr)

@@ -258,7 +258,11 @@ def spread(scores: Mapping[str, float], loss: str) -> dict[str, float]:
 def show(summary: Mapping[str, Any]) -> None:
     """Print the figures."""
     golds = [name for names in GOLD_OF.values() for name in names]
-    print_summary("Strict F1", [{"gold": name, **summary[name]} for name in golds])
+    systems = ("transfer", "student", "supervised", "share")
+    print_summary(
+        "Strict F1",
+        [{"gold": name, **{each: summary[name].get(each) for each in systems}} for name in golds],
+    )
     print_summary(
         f"F1 on GermEval, {len(SEEDS)} seeds, {LOSS_SENTENCES} sentences",
         [{"loss": loss, **found} for loss, found in summary["losses"].items()],
