@@ -38,7 +38,7 @@ from xner.training.tagger import TaggerTask, make_task
 
 OUTPUT = PROJECT / "runs" / "measure-training"
 
-SENTENCES, BATCH_TOKENS, REPETITIONS = 600, 2048, 5
+SENTENCES, BATCH_TOKENS, REPETITIONS = 300, 2048, 5
 
 USAGE = """\
 make measure-training needs real data: make measure-training DATA=<folder>
