@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -19,6 +21,15 @@ from xner.config import (
     TrainWordAlignerConfig,
 )
 from xner.corpora import miniature
+
+MEASUREMENTS = Path(__file__).resolve().parents[1] / "measurements"
+
+
+@pytest.fixture
+def measurement(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a module of the measurements, which are scripts beside each other, by its name."""
+    monkeypatch.syspath_prepend(MEASUREMENTS)
+    return importlib.import_module
 
 
 @pytest.fixture(scope="session")

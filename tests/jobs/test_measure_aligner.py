@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,26 +17,18 @@ from xner.evaluation.projection_gold import GoldPair
 from xner.models.eflomal import EflomalLinker
 from xner.text.mentions import Mention
 
-MEASUREMENTS = Path(__file__).resolve().parents[1] / "measurements"
-
 # The mention is the first two of three source words; the target has seven words.
 OWN = range(2)
 
 
 @pytest.fixture
-def aligner(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(MEASUREMENTS)
-    import aligner
-
-    return aligner
+def aligner(measurement: Callable[[str], ModuleType]) -> ModuleType:
+    return measurement("aligner")
 
 
 @pytest.fixture
-def rules(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(MEASUREMENTS)
-    import projection_rules
-
-    return projection_rules
+def rules(measurement: Callable[[str], ModuleType]) -> ModuleType:
+    return measurement("projection_rules")
 
 
 def matrix(*rows: str) -> np.ndarray:

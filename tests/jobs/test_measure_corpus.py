@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -15,15 +16,10 @@ from xner.config import PrepareConfig
 from xner.corpora.bitext import read_bitext
 from xner.corpora.opus import Archive
 
-MEASUREMENTS = Path(__file__).resolve().parents[1] / "measurements"
-
 
 @pytest.fixture
-def corpus(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(MEASUREMENTS)
-    import corpus
-
-    return corpus
+def corpus(measurement: Callable[[str], ModuleType]) -> ModuleType:
+    return measurement("corpus")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,15 +13,10 @@ import pytest
 from xner.shards import schema
 from xner.shards.storage import Folder
 
-MEASUREMENTS = Path(__file__).resolve().parents[1] / "measurements"
-
 
 @pytest.fixture
-def projection(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(MEASUREMENTS)
-    import projection
-
-    return projection
+def projection(measurement: Callable[[str], ModuleType]) -> ModuleType:
+    return measurement("projection")
 
 
 def test_measure_projection_runs_valid_recipes(

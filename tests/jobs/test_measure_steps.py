@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-
-MEASUREMENTS = Path(__file__).resolve().parents[1] / "measurements"
 
 # A job that counts in a file how often it was run.
 JOB = """
@@ -24,11 +23,8 @@ sys.exit(recipe["rows"] < 0)
 
 
 @pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(MEASUREMENTS)
-    import steps
-
-    return steps
+def module(measurement: Callable[[str], ModuleType]) -> ModuleType:
+    return measurement("steps")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,15 +11,10 @@ import pytest
 
 from xner.config import EvaluateTaggerConfig
 
-MEASUREMENTS = Path(__file__).resolve().parents[1] / "measurements"
-
 
 @pytest.fixture
-def student(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(MEASUREMENTS)
-    import student
-
-    return student
+def student(measurement: Callable[[str], ModuleType]) -> ModuleType:
+    return measurement("student")
 
 
 def test_measure_student_trains_on_no_gold_that_it_scores(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -15,17 +16,12 @@ from xner.engine.anchors import WikipediaReading
 from xner.engine.choose import engine_for
 from xner.shards.storage import Folder
 
-MEASUREMENTS = Path(__file__).resolve().parents[1] / "measurements"
-
 TEXT = "The river passes [[Bonn]] and the town of [[Cologne|Köln]] on its way."
 
 
 @pytest.fixture
-def wikipedia(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(MEASUREMENTS)
-    import wikipedia
-
-    return wikipedia
+def wikipedia(measurement: Callable[[str], ModuleType]) -> ModuleType:
+    return measurement("wikipedia")
 
 
 def write_dump(path: Path, num_pages: int) -> Path:

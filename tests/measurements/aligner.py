@@ -39,7 +39,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from projection_rules import RULES, Directions, Rule
-from steps import NAME_TABLES, PROJECT, TAGGED_FILES, Steps, data_and_encoder, teacher_recipe
+from steps import (
+    EUROPARL,
+    NAME_TABLES,
+    PROJECT,
+    TAGGED_FILES,
+    Steps,
+    data_and_encoder,
+    teacher_recipe,
+)
 
 from xner.config import (
     AlignerConfig,
@@ -76,7 +84,6 @@ OUTPUT = PROJECT / "runs" / "measure-aligner"
 
 LANGUAGES = ["de", "es", "zh"]
 CORPORA = ["Tatoeba", "WMT-News"]
-EUROPARL = "projection_gold/{lang}-europarl.test.conll02"
 PUD = "projection_gold/{lang}_pud-ud-test.iob2"
 PUD_MAP = "projection_gold/zh_pud_sent_id_map.tsv"
 

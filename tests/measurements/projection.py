@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from aligner import EUROPARL, europarl
+from aligner import europarl
 from steps import (
+    EUROPARL,
     NAME_TABLES,
     PROJECT,
     TAGGED_FILES,
@@ -233,14 +234,6 @@ def show(summary: Mapping[str, Any]) -> None:
 
 
 # The command line
-
-
-def missing_from(data: Path) -> list[Path]:
-    """What of the data is not there."""
-    needed = ["opus", *TAGGED_FILES]
-    for lang in ("en", "de"):
-        needed += [path.replace("{lang}", lang) for path in (*NAME_TABLES, EUROPARL)]
-    return [data / path for path in dict.fromkeys(needed) if not (data / path).exists()]
 
 
 def needed_data() -> list[str]:

@@ -35,6 +35,7 @@ TAGGED_FILES: dict[str, tuple[str, dict[str, int]]] = {
 NOT_ANNOTATED = {"uner": ["MISC"], "btc": ["MISC"]}
 # Tweets are many and unlike what is to be labelled; more of them only take time.
 MAX_SENTENCES = {"btc": 500}
+EUROPARL = "projection_gold/{lang}-europarl.test.conll02"
 NAME_TABLES = ["names/cities.csv", "names/{lang}.country.json"]
 TEACHER_TRAINING = {"epochs": 3, "batch_tokens": 1024, "learning_rate": 3e-4}
 

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steps import PROJECT, TAGGED_FILES, Steps, data_and_encoder, teacher_recipe
+from steps import EUROPARL, PROJECT, TAGGED_FILES, Steps, data_and_encoder, teacher_recipe
 
 from xner.corpora.tagged import LABEL_MAPS
 from xner.report.terminal import configure_logging, print_summary, write_summary
@@ -55,7 +55,6 @@ LOSS_SENTENCES, LOSS_EPOCHS, SEEDS = 4_000, 2, (0, 1, 2)
 
 GERMEVAL = "ner/de/{part}.tsv"
 GSDSIMP = "ner/zh/zh_gsdsimp-ud-{part}.iob2"
-EUROPARL = "projection_gold/{lang}-europarl.test.conll02"
 SUPERVISED_LANGUAGES = ("de", "zh")
 GOLD_OF = {
     "de": ("germeval", "germeval_per_loc_org", "europarl_de"),
