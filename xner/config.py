@@ -7,7 +7,7 @@ record is told in :mod:`xner.command_line`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -790,6 +790,12 @@ class GoldConfig(TaggedSourceConfig):
     )
 
 
+def _check_distinct(key: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{key}: two are named {name!r}")
+
+
 def _check_whole(golds: Iterable[GoldConfig]) -> None:
     for gold in golds:
         if gold.max_sentences is not None:
@@ -812,10 +818,7 @@ class EvaluateTaggerConfig(Record):
     @model_validator(mode="after")
     def _names_are_distinct(self) -> EvaluateTaggerConfig:
         for key in ("models", "gold"):
-            names = [each.name for each in getattr(self, key)]
-            for name in names:
-                if names.count(name) > 1:
-                    raise ValueError(f"{key}: two are named {name!r}")
+            _check_distinct(key, [each.name for each in getattr(self, key)])
         return self
 
     @model_validator(mode="after")
@@ -837,9 +840,7 @@ class StudyLanguageConfig(Record):
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> StudyLanguageConfig:
-        names = [gold.name for gold in self.gold]
-        if len(set(names)) < len(names):
-            raise ValueError(f"gold: two sets of one name: {', '.join(names)}")
+        _check_distinct("gold", [gold.name for gold in self.gold])
         return self
 
     @model_validator(mode="after")
@@ -975,9 +976,7 @@ class StudyConfig(Record):
 
     @model_validator(mode="after")
     def _languages_are_distinct(self) -> StudyConfig:
-        langs = [each.lang for each in self.languages]
-        if len(set(langs)) < len(langs):
-            raise ValueError(f"languages: one stands there twice: {', '.join(langs)}")
+        _check_distinct("languages", [each.lang for each in self.languages])
         return self
 
     @model_validator(mode="after")
