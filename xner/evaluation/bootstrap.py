@@ -24,8 +24,8 @@ SentenceCounts = npt.NDArray[np.int64]
 _COVERAGE = 0.95
 _MAX_CELLS = 10_000_000
 
-# Sums of the same terms in another order differ in their last bits.
-_NOTHING = 1e-12
+#: Differences up to this are none: sums of the same terms in another order differ in last bits.
+NOTHING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def weighted_f1(
 
 def p_value(apart: npt.NDArray[np.float64]) -> float:
     """How often chance would show a difference, by its resamples, as :class:`Difference` has it."""
-    rarer = min(int((apart <= _NOTHING).sum()), int((apart >= -_NOTHING).sum()))
+    rarer = min(int((apart <= NOTHING).sum()), int((apart >= -NOTHING).sum()))
     # One more on both sides of the fraction: no number of resamples shows a p of 0.
     return min(1.0, 2 * (rarer + 1) / (len(apart) + 1))
 

@@ -120,7 +120,7 @@ class Step:
     name: str
     title: str
 
-    @property
+    @functools.cached_property
     def needs(self) -> list[str]:
         """The steps that must be done before."""
         found = (_REFERENCE.fullmatch(text) for text in _texts(self.recipe.model_dump(mode="json")))

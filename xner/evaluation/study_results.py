@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from xner.config import BootstrapConfig
-from xner.evaluation.bootstrap import SentenceCounts, p_value, weighted_f1
+from xner.evaluation.bootstrap import NOTHING, SentenceCounts, p_value, weighted_f1
 from xner.evaluation.scoring import Counts
 from xner.evaluation.study import AXES, Cell
 
@@ -300,8 +300,7 @@ def randomisation_p(apart: Sequence[float], seed: int = 0) -> float:
             ]
         )
         more = 1
-    # Sums of the same terms in another order differ in their last bits.
-    as_far = np.abs(sums) >= abs(values.sum()) - 1e-12
+    as_far = np.abs(sums) >= abs(values.sum()) - NOTHING
     return (int(as_far.sum()) + more) / (len(sums) + more)
 
 
