@@ -38,14 +38,15 @@ def label_pending(
     seconds = time.perf_counter() - started
     broken = [result for result in results if result.error]
     computed = Statistics.total(result.statistics for result in results)
-    total = Statistics.total(statistics_of(run.folder, name) for name in run.done())
+    done = run.done()
+    total = Statistics.total(statistics_of(run.folder, name) for name in done)
     by_step: dict[str, float] = {}
     for result in results:
         for step, spent in result.seconds.items():
             by_step[step] = by_step.get(step, 0.0) + spent
     summary = {
         **total.to_dict(),
-        "shards": len(run.done()),
+        "shards": len(done),
         "broken_shards": {result.name: str(result.error) for result in broken},
         "this_run": {
             "shards": len(results) - len(broken),
@@ -56,7 +57,7 @@ def label_pending(
         },
     }
     write_summary(run.folder, summary)
-    rows: dict[str, Any] = {"shards": len(run.done()), "pairs": total.rows}
+    rows: dict[str, Any] = {"shards": len(done), "pairs": total.rows}
     rows |= {f"pairs {status}": count for status, count in total.status.items()}
     rows |= {f"refused: {reason}": count for reason, count in total.reasons.items()}
     rows |= {f"mentions {label}": count for label, count in total.mentions.items()}
