@@ -23,6 +23,7 @@ from xner.config import TaggedSourceConfig
 from xner.corpora.files import GZIP_MAGIC, chunks, unpacked
 from xner.errors import ConfigError, DataError
 from xner.shards.ledger import SHARD
+from xner.shards.schema import tag_names
 from xner.shards.storage import files_at, read_file
 from xner.text.iob2 import PREFIXES, decode, encode, split_tag
 from xner.text.mentions import Mention
@@ -214,25 +215,16 @@ def read_parquet(config: TaggedSourceConfig) -> list[FileSentence]:
     folder, names = files_at(config.path, SHARD)
     sentences = []
     for name in names:
-        tag_names = config.tag_names or _class_names(folder.read_footer(name))
+        names_of_tags = config.tag_names or tag_names(folder.read_footer(name))
         rows = folder.read_table(name, _ROWS).to_pylist()
         sentences += [
-            _from_tags(row, f"{folder}/{name}: row {number}", tag_names)
+            _from_tags(row, f"{folder}/{name}: row {number}", names_of_tags)
             for number, row in enumerate(rows, start=1)
         ]
     return sentences
 
 
-def _class_names(footer: dict[str, str]) -> list[str]:
-    """The names of ``ner_tags`` in what the datasets library notes of a file; empty if none."""
-    noted = json.loads(footer.get("huggingface", "{}"))
-    feature = noted.get("info", {}).get("features", {}).get("ner_tags", {})
-    # Its older versions wrote a list's type as a list of one.
-    of_items = feature[0] if isinstance(feature, list) else feature.get("feature", {})
-    return list(of_items.get("names", []))
-
-
-def _from_tags(row: dict[str, Any], where: str, tag_names: list[str]) -> FileSentence:
+def _from_tags(row: dict[str, Any], where: str, names: list[str]) -> FileSentence:
     tokens, tags = row.get("tokens"), row["ner_tags"]
     if not (isinstance(tokens, list) and isinstance(tags, list)):
         raise DataError(f"{where}: `tokens` and `ner_tags` must be lists")
@@ -240,20 +232,20 @@ def _from_tags(row: dict[str, Any], where: str, tag_names: list[str]) -> FileSen
         raise DataError(f"{where}: a token is no text: {tokens}")
     if len(tokens) != len(tags):
         raise DataError(f"{where}: {len(tags)} ner_tags for {len(tokens)} tokens")
-    return FileSentence(where, tokens, [_tag(str(tag), where, tag_names) for tag in tags])
+    return FileSentence(where, tokens, [_tag(str(tag), where, names) for tag in tags])
 
 
-def _tag(tag: str, where: str, tag_names: list[str]) -> str:
+def _tag(tag: str, where: str, names: list[str]) -> str:
     """A tag by its name or, where the file numbers them, by its number."""
     if tag.isdecimal():
-        if not tag_names:
+        if not names:
             raise ConfigError(
                 f"{where}: ner_tags are numbers, and the file does not say of what; list the tags "
                 'in this order in tag_names (e.g. ["O", "B-PER", "I-PER"])'
             )
-        if int(tag) >= len(tag_names):
-            raise DataError(f"{where}: the tag number {tag}, but there are {len(tag_names)} names")
-        tag = tag_names[int(tag)]
+        if int(tag) >= len(names):
+            raise DataError(f"{where}: the tag number {tag}, but there are {len(names)} names")
+        tag = names[int(tag)]
     try:
         split_tag(tag, PREFIXES)
     except ValueError as error:

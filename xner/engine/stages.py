@@ -6,7 +6,6 @@ of Ray Data run the same object. Every stage returns as many rows as it was give
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -256,10 +255,7 @@ def _with_projections(
     ]
     columns["ner_tags"] = [[tag_ids[tag] for tag in names] for names in columns["ner_tags"]]
     table = _with_columns(table, schema.PSEUDO, columns)
-    return table.replace_schema_metadata({_FEATURES: _features(tags)})
-
-
-_FEATURES = "huggingface"
+    return schema.with_tag_names(table, tags)
 
 
 class Tag:
@@ -288,16 +284,12 @@ def _with_columns(table: pa.Table, wanted: pa.Schema, columns: dict[str, list[An
     return pa.Table.from_arrays(arrays, schema=wanted)
 
 
-def _features(tags: Sequence[str]) -> str:
-    """What the datasets library reads from a footer: here, the names behind ``ner_tags``."""
-    feature = {"feature": {"names": list(tags), "_type": "ClassLabel"}, "_type": "List"}
-    return json.dumps({"info": {"features": {"ner_tags": feature}}})
-
-
 def labels_in(footer: Mapping[str, str]) -> list[str]:
     """The entity types behind ``ner_tags`` in a shard with this footer, in their order.
 
     Raises KeyError for a footer that says nothing of them.
     """
-    names = json.loads(footer[_FEATURES])["info"]["features"]["ner_tags"]["feature"]["names"]
+    names = schema.tag_names(footer)
+    if not names:
+        raise KeyError("ner_tags")
     return list(dict.fromkeys(split_tag(name)[1] for name in names if name != OUTSIDE))

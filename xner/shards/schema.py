@@ -8,6 +8,9 @@ that an old reader would misread raises ``SCHEMA_VERSION``.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+
 import pyarrow as pa
 
 SCHEMA_VERSION = 2
@@ -122,6 +125,26 @@ PREDICTED = pa.schema(
         pa.field("scores", pa.list_(pa.float32()), nullable=False),
     ]
 )
+
+
+_FEATURES = "huggingface"
+
+
+def with_tag_names(table: pa.Table, tags: Sequence[str]) -> pa.Table:
+    """The table, to be written with the names behind ``ner_tags`` as the datasets library notes
+    them (its ClassLabel); other metadata goes."""
+    feature = {"feature": {"names": list(tags), "_type": "ClassLabel"}, "_type": "List"}
+    noted = json.dumps({"info": {"features": {"ner_tags": feature}}})
+    return table.replace_schema_metadata({_FEATURES: noted})
+
+
+def tag_names(footer: Mapping[str, str]) -> list[str]:
+    """The names behind ``ner_tags`` in what the datasets library notes of a file; empty if none."""
+    noted = json.loads(footer.get(_FEATURES, "{}"))
+    feature = noted.get("info", {}).get("features", {}).get("ner_tags", {})
+    # Its older versions wrote a list's type as a list of one.
+    of_items = feature[0] if isinstance(feature, list) else feature.get("feature", {})
+    return list(of_items.get("names", []))
 
 
 def language_pairs(table: pa.Table) -> list[tuple[str, str]]:
