@@ -43,7 +43,7 @@ class EngineConfig(Record):
 
 
 class PoolConfig(Record):
-    """An autoscaling pool of actors that each hold one model."""
+    """An autoscaling pool of actors that each hold a model, or two."""
 
     min_size: Count = Field(1, description="Actors kept even when idle.")
     max_size: Count = Field(1, description="Actors at most.")
@@ -140,6 +140,11 @@ class AlignerConfig(ModelConfig):
 
     model: str | None = Field(  # type: ignore[assignment]
         None, description="Entity aligner: model folder, or name on the Hugging Face hub."
+    )
+    pool: PoolConfig | None = Field(  # type: ignore[assignment]
+        None,
+        description="Actors of their own, where aligning needs other hardware; by default the "
+        "teacher's actors hold the aligner too, so that neither waits for the other.",
     )
     links: LinksConfig | None = Field(None, description="Word links; by default none.")
     evidence: EvidenceConfig = EvidenceConfig()
