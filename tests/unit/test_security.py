@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +13,9 @@ from pydantic import BaseModel
 
 from xner.command_line import load, run_job
 from xner.config import TaggedSourceConfig
+from xner.corpora.bitext import read_bitext
 from xner.corpora.names import read_lexicon
+from xner.corpora.opus import Archive
 from xner.corpora.tagged import read_tagged
 from xner.errors import ConfigError, DataError
 from xner.shards.storage import Folder
@@ -79,3 +83,14 @@ def test_dry_run_prints_no_credentials(capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr()
     assert "bucket/out" in printed.out
     assert "planted-secret" not in printed.out + printed.err
+
+
+def test_link_in_a_zip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "de-en.txt.zip"
+    link = zipfile.ZipInfo("X.de-en.en")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("X.de-en.de", "eins")
+    with pytest.raises(DataError, match="is a link"):
+        list(read_bitext(Archive("X", "en", "de", str(path))))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
+import stat
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -336,6 +337,8 @@ def _safe_zip(file: IO[bytes], path: str) -> zipfile.ZipFile:
         name = member.filename
         if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or name[1:2] == ":":
             raise DataError(f"{path}: the member {name!r} points outside the archive")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise DataError(f"{path}: the member {name!r} is a link")
         if member.flag_bits & 1:
             raise DataError(f"{path}: the member {name!r} is encrypted")
         if member.file_size > max(_LARGE_BYTES, _MAX_RATIO * member.compress_size):
