@@ -225,4 +225,4 @@ def test_encoder_resolve_refuses_an_index_of_other_files(copy: Path, index: obje
     (copy / "pytorch_model.bin").write_bytes(b"a pickle")
     (copy / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ConfigError, match=r"safetensors\.index\.json"):
-        resolve(copy)
+        encoder.resolve(copy)

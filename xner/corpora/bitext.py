@@ -268,8 +268,11 @@ def _units(stream: IO[bytes], name: str, langs: tuple[str, str]) -> Iterator[lis
                 first = False
             yield [_segment(unit, lang) for lang in langs]
             unit.clear()
-            while unit.getprevious() is not None:
-                del unit.getparent()[0]
+            # What came before goes at every level: units may stand in elements of any kind.
+            for element in (unit, *unit.iterancestors()):
+                parent = element.getparent()
+                while parent is not None and element.getprevious() is not None:
+                    del parent[0]
     except etree.XMLSyntaxError as error:
         raise DataError(
             f"{name}: not well-formed XML at line {error.lineno}: {error.msg}"
