@@ -77,6 +77,11 @@ class ModelConfig(Record):
         None,
         description="Longest window in sub-words; by default what the encoder allows, up to 512.",
     )
+    compile: bool = Field(
+        False,
+        description="Compile the model with torch.compile; worth its minutes at the start for long "
+        "runs. Needs a C compiler.",
+    )
     pool: PoolConfig = PoolConfig()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -205,6 +206,18 @@ def test_tagger_batches_do_not_change_mentions(tagger_folder: Path) -> None:
             (m.start, m.end, m.label) for m in other
         ]
         assert [m.score for m in one] == pytest.approx([m.score for m in other], abs=1e-4)
+
+
+def test_tagger_compiled_says_the_same_and_how_long_that_took(
+    tagger_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Traced as it would be; its graphs are run as they are, for compiling takes half a minute."""
+    expected = Tagger(config(tagger_folder, batch_tokens=64)).label(TEXTS)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    with caplog.at_level("INFO"):
+        found = Tagger(config(tagger_folder, compile=True, batch_tokens=64)).label(TEXTS)
+    assert found == expected
+    assert caplog.text.count("compiled and called once in") == 1
 
 
 def test_tagger_equal_texts_are_computed_once(

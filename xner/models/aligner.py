@@ -31,6 +31,7 @@ from xner.config import AlignerConfig, Record
 from xner.errors import ConfigError
 from xner.models.batching import Batch, TokenBudget
 from xner.models.encoder import (
+    compiled,
     load_encoder,
     load_tokenizer,
     pick_device,
@@ -446,8 +447,8 @@ class Aligner:
     ) -> None:
         """`loaded`: what is in memory already, as load_aligner returns it; taken where it is."""
         network, self.tokenizer, self.settings = loaded or self._load(config)
-        self.network = network.eval()
         self.device = network.encoder.device
+        self.network = compiled(network.eval(), config.compile)
         wanted = self.settings.max_length if config.max_length is None else config.max_length
         self.max_length = window_length(network.encoder, self.tokenizer, wanted)
         self.budget = TokenBudget(config.batch_tokens, self.device)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import huggingface_hub
 import torch
@@ -50,6 +52,10 @@ MODEL_FILES = (
     *TOKENIZER_FILES,
 )
 DEFAULT_WINDOW = 512
+
+Module = TypeVar("Module", bound=nn.Module)
+
+logger = logging.getLogger(__name__)
 
 
 def resolve(name: str | Path, revision: str | None = None) -> Path:
@@ -272,6 +278,24 @@ def pick_precision(setting: str, device: torch.device) -> torch.dtype:
             )
         return torch.bfloat16 if native else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[setting]
+
+
+def compiled(module: Module, is_wanted: bool) -> Module:
+    """The module, compiled for batches of any shape where that is wanted; it compiles when called.
+
+    How long that took is logged.
+    """
+    if not is_wanted:
+        return module
+    module.forward = torch.compile(module.forward, dynamic=True)  # type: ignore[method-assign]
+    started = time.perf_counter()
+
+    def report(*_: Any) -> None:
+        hook.remove()
+        logger.info("compiled and called once in %.0f s", time.perf_counter() - started)
+
+    hook = module.register_forward_hook(report)
+    return module
 
 
 def window_length(

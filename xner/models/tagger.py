@@ -25,6 +25,7 @@ from xner.config import ModelConfig
 from xner.errors import ConfigError
 from xner.models.batching import Batch, TokenBudget
 from xner.models.encoder import (
+    compiled,
     load_config,
     load_tokenizer,
     load_weights,
@@ -216,8 +217,8 @@ class Tagger:
     ) -> None:
         """`loaded`: model and tokenizer that are in memory already, taken as and where they are."""
         model, self.tokenizer = loaded or self._load(config)
-        self.model = model.eval()
         self.device = model.device
+        self.model = compiled(model.eval(), config.compile)
         self.tags = [model.config.id2label[number] for number in range(model.config.num_labels)]
         self.max_length = window_length(model, self.tokenizer, config.max_length)
         self.budget = TokenBudget(config.batch_tokens, self.device)
