@@ -218,6 +218,15 @@ class RelabelConfig(Record):
     engine: EngineConfig = EngineConfig()
 
 
+class RefilterConfig(Record):
+    """`refilter`: pseudo-labelled shards in, the same rows judged by other rules out."""
+
+    pseudo: str = Field(description="Folder of shards of project_corpus, or of this job.")
+    output: str = Field(description="Folder for the shards of the new view.")
+    quality: QualityConfig = QualityConfig()
+    engine: EngineConfig = EngineConfig()
+
+
 class OpusConfig(Record):
     """Archives in the layout of the OPUS object store."""
 

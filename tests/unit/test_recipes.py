@@ -19,6 +19,7 @@ RECORDS = {
     "train_aligner": config.TrainAlignerConfig,
     "train_word_aligner": config.TrainWordAlignerConfig,
     "project_corpus": config.ProjectConfig,
+    "refilter": config.RefilterConfig,
     "relabel": config.RelabelConfig,
     "evaluate_projection": config.EvaluateProjectionConfig,
     "evaluate_tagger": config.EvaluateTaggerConfig,
