@@ -21,6 +21,7 @@ RECORDS = {
     "project_corpus": config.ProjectConfig,
     "refilter": config.RefilterConfig,
     "relabel": config.RelabelConfig,
+    "export": config.ExportConfig,
     "evaluate_projection": config.EvaluateProjectionConfig,
     "evaluate_tagger": config.EvaluateTaggerConfig,
     "run_study": config.StudyConfig,
