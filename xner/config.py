@@ -433,6 +433,7 @@ class OptimizationConfig(Record):
             "gradient_checkpointing",
             "compile",
             "checkpoint_steps",
+            "tensorboard",
         }
     )
 
@@ -511,6 +512,12 @@ class OptimizationConfig(Record):
         None,
         description="Steps between checkpoints, besides those at epoch ends; by default these are "
         "the only ones.",
+    )
+
+    tensorboard: bool = Field(
+        True,
+        description="Keep the run's curves and settings beside the weights, as TensorBoard reads "
+        "them, written with each checkpoint.",
     )
 
     @model_validator(mode="after")
