@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import runpy
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -239,9 +241,8 @@ def test_export_label_studio_comes_back_as_gold(
     assert [each.get("value") for each in config.iter("Label")] == ["PER", "LOC", "ORG"]
     tasks = [
         task
-        for name in folder.names(".json")
-        if name.startswith("en-")
-        for task in json.loads(folder.read(name))
+        for name in (folder / "tasks").names(".json")
+        for task in json.loads(folder.read(f"tasks/{name}"))
     ]
     for task in tasks:
         for each in task["predictions"][0]["result"]:
@@ -307,11 +308,30 @@ def test_export_pushes_to_the_hub_what_belongs_there(
     assert b'load_dataset("owner/name"' in folder.read("README.md")
 
 
-def test_export_says_when_the_hub_does_not_answer(
+class Locked(BaseHTTPRequestHandler):
+    """A hub that knows nobody."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_export_says_when_the_hub_refuses_or_does_not_answer(
     export: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", "http://127.0.0.1:9")
+    server = HTTPServer(("127.0.0.1", 0), Locked)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
+    with pytest.raises(ConfigError, match="push_to owner/name: the hub refuses; `hf auth login`"):
+        export(push_to="owner/name")
+    server.shutdown()
+    server.server_close()
     with pytest.raises(TransientError, match="push_to owner/name: the hub does not answer"):
         export(push_to="owner/name")
 

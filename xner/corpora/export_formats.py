@@ -221,7 +221,7 @@ EXPORTS: dict[str, ExportFormat] = {
     "conll": ExportFormat(".conll", write_conll),
     "spacy": ExportFormat(".spacy", write_spacy),
     "jsonl": ExportFormat(".jsonl", write_jsonl),
-    "label-studio": ExportFormat(".json", write_label_studio),
+    "label-studio": ExportFormat(".json", write_label_studio, "tasks/"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
 
 from xner.errors import ConfigError, TransientError
 from xner.shards.storage import Folder, http_errors
@@ -27,12 +27,11 @@ def push_dataset(folder: Folder, name: str, public: bool) -> str:
             delete_patterns=["data/*"],
             commit_message="Export of xner",
         )
-    except LocalTokenNotFoundError as error:
-        raise ConfigError(f"push_to {name}: no token; run `hf auth login`") from error
     except HfHubHTTPError as error:
         if error.response.status_code in (401, 403):
             raise ConfigError(
-                f"push_to {name}: the hub refuses: {error}; `hf auth whoami` says who you are"
+                f"push_to {name}: the hub refuses; `hf auth login` gives it a token that may write "
+                f"there: {error}"
             ) from error
         raise TransientError(f"push_to {name}: {error}") from error
     except http_errors(OSError) as error:
