@@ -151,13 +151,20 @@ def test_export_datasets_says_whose_the_text_is(export: Callable[..., Folder]) -
 
 
 def test_export_datasets_has_the_versions_that_were_prepared(
-    export: Callable[..., Folder], tmp_path: Path
+    export: Callable[..., Folder], pseudo: Folder, tmp_path: Path
 ) -> None:
     pairs = Folder.at(str(tmp_path / "pairs"))
     record = {"archives": {"/o/OPUS-Tatoeba/v7/moses/de-en.txt.zip": 1, "/mine.zip": 2}}
     pairs.publish_json("run.json", {**record, "fingerprint": "feed"})
     card = export(pairs=str(pairs)).read("README.md").decode()
     assert "| Tatoeba | v7 | 4 |" in card
+    assert "| Mine | not noted | 4 |" in card
+    of_one = Folder.at(str(tmp_path / "of one language"))
+    for name in pseudo.names(".parquet"):
+        of_one.publish(name, pseudo.read(name))
+    of_one.publish_json("run.json", {"pairs": str(pairs / "en-de"), "fingerprint": "x"})
+    folder = export(pseudo=str(of_one), pairs=str(pairs), output=str(tmp_path / "one"))
+    assert "| Tatoeba | v7 | 4 |" in folder.read("README.md").decode()
     pairs.publish_json("run.json", {**record, "fingerprint": "other"})
     with pytest.raises(ConfigError, match="made of other pairs"):
         export(pairs=str(pairs))

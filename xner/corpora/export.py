@@ -138,10 +138,13 @@ def _versions(config: ExportConfig, made_by: Mapping[str, Any]) -> dict[str, str
     """The version of each corpus, by its archive's place in OPUS; empty where nobody tells."""
     if config.pairs is None:
         return {}
-    record = Folder.at(config.pairs).read_json(RUN_FILE)
+    folder = Folder.at(config.pairs)
+    record = folder.read_json(RUN_FILE)
     if record is None or "archives" not in record:
-        raise ConfigError(f"pairs {config.pairs}: no {RUN_FILE} of prepare_corpus")
-    if made_by.get("pairs", record["fingerprint"]) != record["fingerprint"]:
-        raise ConfigError(f"pairs {config.pairs}: {config.pseudo} was made of other pairs")
+        raise ConfigError(f"pairs {folder}: no {RUN_FILE} of prepare_corpus")
+    # Of the pairs of one language the shards know the folder, which lies in that of the record.
+    made_of = made_by.get("pairs", record["fingerprint"])
+    if made_of != record["fingerprint"] and not made_of.startswith(f"{folder}/"):
+        raise ConfigError(f"pairs {folder}: {config.pseudo} was made of other pairs")
     found = (_ARCHIVE.search(path) for path in record["archives"])
     return {each[1]: each[2] for each in found if each is not None}

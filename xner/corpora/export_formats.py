@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, NamedTuple
 from xml.sax.saxutils import quoteattr
@@ -227,8 +228,5 @@ EXPORTS: dict[str, ExportFormat] = {
 
 def require_library(format: str) -> None:
     """Raises ConfigError where a format's library is not installed."""
-    if format == "spacy":
-        try:
-            import spacy  # noqa: F401
-        except ImportError as error:
-            raise ConfigError('format = "spacy" needs spaCy: pip install "xner[spacy]"') from error
+    if format == "spacy" and find_spec("spacy") is None:
+        raise ConfigError('format = "spacy" needs spaCy: pip install "xner[spacy]"')
