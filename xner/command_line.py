@@ -160,8 +160,7 @@ class _Leaf:
         optional = self.choices != [self.field.annotation]
         if optional and text.lower() == "none":
             return None
-        (origin,) = {typing.get_origin(choice) for choice in self.choices}
-        if origin in (list, dict):
+        if {typing.get_origin(choice) for choice in self.choices} & {list, dict}:
             if text.lstrip().startswith(("[", "{")):
                 try:
                     return json.loads(text)
