@@ -231,6 +231,54 @@ class RelabelConfig(Record):
     engine: EngineConfig = EngineConfig()
 
 
+class RefilterConfig(Record):
+    """`refilter`: pseudo-labelled shards in, the same rows judged by other rules out."""
+
+    pseudo: str = Field(description="Folder of shards of project_corpus, or of this job.")
+    output: str = Field(description="Folder for the shards of the new view.")
+    quality: QualityConfig = QualityConfig()
+    engine: EngineConfig = EngineConfig()
+
+
+class ExportConfig(Record):
+    """`export`: pseudo-labelled shards in, files for other tools out, one for each shard."""
+
+    pseudo: str = Field(description="Folder of shards of project_corpus, relabel or refilter.")
+    output: str = Field(description="Folder for the files.")
+    format: Literal["datasets", "conll", "spacy", "jsonl", "label-studio"] = Field(
+        "datasets",
+        description="`datasets`: Parquet and a card, as the datasets library and the Hugging Face "
+        "hub read them; `conll`: a token and its tag a line; `spacy`: DocBin (extra `spacy`); "
+        "`jsonl`: text, tokens and spans, as Prodigy imports them; `label-studio`: tasks with "
+        "predictions.",
+    )
+    status: list[Literal["ok", "filtered", "error"]] = Field(
+        ["ok"], min_length=1, description="Export the rows that have one of these."
+    )
+    max_rows: Count | None = Field(None, description="Export no more rows (a fixed sample).")
+    pairs: str | None = Field(
+        None,
+        description="Folder of the pairs that were labelled; from its record the card of "
+        "`datasets` has the versions of the corpora.",
+    )
+    license: str | None = Field(
+        None, description="Licence for the card, as the hub names it; by default `other`."
+    )
+    push_to: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Data set on the Hugging Face hub to upload to, `owner/name` (`datasets`); "
+        "made where there is none. The token is that of `hf auth login` or HF_TOKEN.",
+    )
+    public: bool = Field(False, description="Let everybody see a data set that is made.")
+
+    @model_validator(mode="after")
+    def _hub_takes_datasets(self) -> ExportConfig:
+        if self.push_to is not None and self.format != "datasets":
+            raise ValueError(f'push_to: only format "datasets" is uploaded, not "{self.format}"')
+        return self
+
+
 class OpusConfig(Record):
     """Archives in the layout of the OPUS object store."""
 
@@ -315,11 +363,11 @@ class TaggedSourceConfig(Record):
     path: str = Field(
         description="File, or folder of Parquet files; `hf://datasets/OWNER/NAME/FILE` on the hub."
     )
-    format: Literal["conll", "jsonl", "parquet", "pseudo"] = Field(
+    format: Literal["conll", "jsonl", "label-studio", "parquet", "pseudo"] = Field(
         "conll",
         description="`conll`: a token a line in columns; `jsonl`: tokens and ner_tags, or text and "
-        "spans, a JSON object a line; `parquet`: tokens and ner_tags; `pseudo`: shards of "
-        "project_corpus.",
+        "spans (Prodigy's too), a JSON object a line; `label-studio`: its JSON export; `parquet`: "
+        "tokens and ner_tags; `pseudo`: shards of project_corpus.",
     )
     token_column: int = Field(0, description="Column of the token (`conll`).")
     tag_column: int = Field(
@@ -398,6 +446,7 @@ class OptimizationConfig(Record):
             "gradient_checkpointing",
             "compile",
             "checkpoint_steps",
+            "tensorboard",
         }
     )
 
@@ -476,6 +525,12 @@ class OptimizationConfig(Record):
         None,
         description="Steps between checkpoints, besides those at epoch ends; by default these are "
         "the only ones.",
+    )
+
+    tensorboard: bool = Field(
+        True,
+        description="Keep the run's curves and settings beside the weights, as TensorBoard reads "
+        "them, written with each checkpoint.",
     )
 
     @model_validator(mode="after")

@@ -21,6 +21,8 @@ from xner.config import (
     PoolConfig,
     PrepareConfig,
     ProjectConfig,
+    QualityConfig,
+    RefilterConfig,
     RelabelConfig,
 )
 from xner.corpora.opus import Archive, archives
@@ -60,12 +62,7 @@ class CorpusProjection:
         teacher, teacher_folder = model_found(config.teacher)
         aligner, identity = aligner_found(config.aligner)
         labels = tuple(entity_types(teacher_folder))
-        unknown = set(config.quality.labels or ()) - set(labels)
-        if unknown:
-            raise ConfigError(
-                f"quality.labels: {', '.join(sorted(unknown))} unknown to the teacher "
-                f"{config.teacher.model}, which knows {', '.join(labels)}"
-            )
+        _check_labels(config.quality, labels, f"the teacher {config.teacher.model}")
         pairs = Folder.at(config.pairs)
         _check_finished(pairs)
         if aligner.links is not None:
@@ -121,10 +118,7 @@ class CorpusRelabelling:
         pseudo = Folder.at(config.pseudo)
         made_by = pseudo.read_json(RUN_FILE) or {}
         fingerprint = {
-            # Who labelled first is told on, for whoever has only these shards.
-            **{
-                part: made_by[part] for part in ("teacher", "aligner", "quality") if part in made_by
-            },
+            **_told_on(made_by, "teacher", "aligner", "quality"),
             "pseudo": made_by.get("fingerprint", str(pseudo)),
             "student": {
                 **model_identity(student, student_folder),
@@ -148,6 +142,62 @@ class CorpusRelabelling:
             read=partial(_read_shard, self.pseudo, schema.PSEUDO),
             steps=[Step("relabel", Relabel, arguments, config.student.pool)],
             commit=partial(_commit, self.run),
+        )
+
+
+@dataclass(frozen=True)
+class CorpusRefiltering:
+    """Pseudo-labelled shards, to be judged again by other rules from the scores they keep."""
+
+    config: RefilterConfig
+    run: Run
+    pseudo: Folder
+    labels: tuple[str, ...]
+
+    @classmethod
+    def plan(cls, config: RefilterConfig) -> CorpusRefiltering:
+        """Find the shards. Raises ConfigError for shards that a student had a say in."""
+        pseudo = Folder.at(config.pseudo)
+        made_by = pseudo.read_json(RUN_FILE) or {}
+        fingerprint = {
+            **_told_on(made_by, "pairs", "teacher", "aligner"),
+            "pseudo": made_by.get("fingerprint", str(pseudo)),
+            "quality": config.quality.model_dump(mode="json"),
+        }
+        run = Run(Folder.at(config.output), "refilter", fingerprint)
+        run.pending(pseudo)
+        # A student's mentions have no candidates: judged again, the rows would lose them.
+        if made_by.get("job") not in ("project_corpus", "refilter"):
+            raise ConfigError(
+                f"pseudo {pseudo}: its {RUN_FILE} says it is of {made_by.get('job', 'no job')}; "
+                "expected project_corpus or refilter. Of relabelled shards, refilter those that "
+                "the student was asked about, and relabel what comes out"
+            )
+        labels = tuple(_labels_of(pseudo))
+        _check_labels(config.quality, labels, f"the shards of {pseudo}")
+        return cls(config, run, pseudo, labels)
+
+    def run_pending(self) -> Iterator[ShardResult]:
+        """Judge and commit every pending shard; results as they come."""
+        return engine_for(self.config.engine).run_shards(
+            self.run.pending(self.pseudo),
+            read=partial(_read_shard, self.pseudo, schema.ALIGNED),
+            steps=[Step("project", Project, (self.config.quality, self.labels))],
+            commit=partial(_commit, self.run),
+        )
+
+
+def _told_on(made_by: Mapping[str, Any], *parts: str) -> dict[str, Any]:
+    """What the inputs' record says of who labelled them, for whoever has only the outputs."""
+    return {part: made_by[part] for part in parts if part in made_by}
+
+
+def _check_labels(quality: QualityConfig, known: Sequence[str], who: str) -> None:
+    unknown = set(quality.labels or ()) - set(known)
+    if unknown:
+        raise ConfigError(
+            f"quality.labels: {', '.join(sorted(unknown))} unknown to {who}; "
+            f"expected some of {', '.join(known)}"
         )
 
 
