@@ -49,6 +49,7 @@ OUTPUT = PROJECT / "runs" / "measure-scale"
 SERIES = (20, 200, 2000)
 NUM_SIMULATED = 30_000
 LIMIT_SECONDS = 360
+MARK_EVERY = 200
 NUM_CPUS = 3
 POOL = PoolConfig(num_cpus=1)
 PAIRS_OF_A_SHARD = 4
@@ -232,8 +233,7 @@ def followed(
             raise result.error
         seconds = time.perf_counter() - started
         is_over = seconds > limit_seconds or number == num_shards
-        every = max(1, num_shards // 10) if limit_seconds == float("inf") else 500
-        if number == 1 or number % every == 0 or number == 20 or is_over:
+        if number in (1, 20) or number % MARK_EVERY == 0 or is_over:
             marks.append(
                 {
                     "shards": number,
