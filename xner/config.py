@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
+BatchTokens = Count | Literal["auto"]
 Weight = Annotated[float, Field(ge=0.0)]
 Name = Annotated[str, Field(pattern=r"^[^\W_][\w .+-]*$")]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(_[A-Za-z]+)?$")]
@@ -42,7 +43,7 @@ class EngineConfig(Record):
 
 
 class PoolConfig(Record):
-    """An autoscaling pool of actors that each hold one model."""
+    """An autoscaling pool of actors that each hold a model, or two."""
 
     min_size: Count = Field(1, description="Actors kept even when idle.")
     max_size: Count = Field(1, description="Actors at most.")
@@ -67,8 +68,10 @@ class ModelConfig(Record):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="`auto`: bf16 where the hardware computes in it, else fp32."
     )
-    batch_tokens: Count = Field(
-        8192, description="Budget of a batch: rows times the longest row, in sub-words."
+    batch_tokens: BatchTokens = Field(
+        "auto",
+        description="Budget of a batch: rows times the longest row, in sub-words; `auto`: on a "
+        "large shard, whichever proves fastest.",
     )
     max_length: Count | None = Field(
         None,
@@ -137,6 +140,11 @@ class AlignerConfig(ModelConfig):
 
     model: str | None = Field(  # type: ignore[assignment]
         None, description="Entity aligner: model folder, or name on the Hugging Face hub."
+    )
+    pool: PoolConfig | None = Field(  # type: ignore[assignment]
+        None,
+        description="Actors of their own, where aligning needs other hardware; by default the "
+        "teacher's actors hold the aligner too, so that neither waits for the other.",
     )
     links: LinksConfig | None = Field(None, description="Word links; by default none.")
     evidence: EvidenceConfig = EvidenceConfig()
@@ -962,7 +970,9 @@ class StudyConfig(Record):
     )
     quality: QualityConfig = QualityConfig()
     max_length: Count = Field(256, description="Longest window in sub-words, of every model.")
-    batch_tokens: Count = Field(8192, description="Sub-words of a batch where nothing is learned.")
+    batch_tokens: BatchTokens = Field(
+        "auto", description="Sub-words of a batch where nothing is learned."
+    )
     bootstrap: BootstrapConfig = Field(
         BootstrapConfig(),
         description="More samples are drawn where a table's many comparisons ask for them.",

@@ -42,6 +42,11 @@ class Add:
         return pa.table({"x": values, "process": process})
 
 
+class Sign:
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return pa.table({"x": [*table["x"].to_pylist(), os.getpid()]})
+
+
 class Refuse:
     def __call__(self, table: pa.Table) -> pa.Table:
         raise ConfigError("teacher.model: this will not do")
@@ -74,6 +79,17 @@ def test_engines_take_every_shard_through_every_step(engine: Engine, tmp_path: P
         assert list(result.seconds) == ["first", "second", "third"]
         expected = " ".join(str(i + 111) for i in range(int(result.name)))
         assert (tmp_path / result.name).read_text() == expected
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_distributed_joined_steps_share_their_actors(
+    local_ray: None, tmp_path: Path, joins: bool
+) -> None:
+    pool = PoolConfig(num_cpus=0.5)
+    steps = [Step("first", Sign, (), pool), Step("second", Sign, (), pool, joins=joins)]
+    (result,) = engine_for(EngineConfig()).run_shards(["0"], read_toy, steps, Commit(tmp_path))
+    assert list(result.seconds) == ["first", "second"]
+    assert len(set((tmp_path / "0").read_text().split())) == (1 if joins else 2)
 
 
 def test_engines_report_a_broken_shard_and_go_on(engine: Engine, tmp_path: Path) -> None:

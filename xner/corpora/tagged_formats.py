@@ -194,7 +194,7 @@ def read_jsonl(config: TaggedSourceConfig) -> list[FileSentence]:
         where = f"{config.path}:{number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: expected a JSON object, found {line[:80]!r}")

@@ -353,39 +353,52 @@ def _parcels(
         lambda group: (_carrying(parcel, source) for source in group),
         num_cpus=_TASK_CPUS,
     )
-    for step in steps:
-        dataset = _map_parcels(dataset, step)
+    for together in _joined(steps):
+        dataset = _map_parcels(dataset, together)
     return dataset
 
 
-def _map_parcels(dataset: Dataset, step: Step) -> Dataset:
-    if step.pool is None:
-        return dataset.map_batches(_run_in_task, fn_args=(step,), **_AS_TASK)
-    gpus = {"num_gpus": step.pool.num_gpus} if step.pool.num_gpus else {}
+def _joined(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps, those that run in the same actors together."""
+    groups: list[list[Step]] = []
+    for step in steps:
+        if step.joins:
+            groups[-1].append(step)
+        else:
+            groups.append([step])
+    return groups
+
+
+def _map_parcels(dataset: Dataset, steps: Sequence[Step]) -> Dataset:
+    pool = steps[0].pool
+    if pool is None:
+        return dataset.map_batches(_run_in_task, fn_args=(steps,), **_AS_TASK)
+    gpus = {"num_gpus": pool.num_gpus} if pool.num_gpus else {}
     return dataset.map_batches(
         _Actor,
-        fn_constructor_args=(step,),
+        fn_constructor_args=(steps,),
         batch_size=1,
         batch_format="pyarrow",
-        num_cpus=step.pool.num_cpus,
-        compute=ActorPoolStrategy(min_size=step.pool.min_size, max_size=step.pool.max_size),
+        num_cpus=pool.num_cpus,
+        compute=ActorPoolStrategy(min_size=pool.min_size, max_size=pool.max_size),
         **gpus,
     )
 
 
 class _Actor:
-    """Holds a step's model and takes one shard after the other through it."""
+    """Holds the models of its steps and takes one shard after the other through them."""
 
-    def __init__(self, step: Step) -> None:
-        self._name = step.name
-        self._stage = _carrying(step.make, *step.arguments)
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._stages = [(step.name, _carrying(step.make, *step.arguments)) for step in steps]
 
     def __call__(self, parcel: pa.Table) -> pa.Table:
-        return _run(parcel, self._name, self._stage)
+        for name, stage in self._stages:
+            parcel = _run(parcel, name, stage)
+        return parcel
 
 
-def _run_in_task(parcel: pa.Table, step: Step) -> pa.Table:
-    return _run(parcel, step.name, _carrying(step.make, *step.arguments))
+def _run_in_task(parcel: pa.Table, steps: Sequence[Step]) -> pa.Table:
+    return _Actor(steps)(parcel)
 
 
 def _run(parcel: pa.Table, name: str, stage: TableFunction) -> pa.Table:

@@ -18,6 +18,7 @@ from xner.config import (
     AlignerConfig,
     LinksConfig,
     ModelConfig,
+    PoolConfig,
     PrepareConfig,
     ProjectConfig,
     RelabelConfig,
@@ -82,18 +83,24 @@ class CorpusProjection:
 
     def run_pending(self) -> Iterator[ShardResult]:
         """Label, align, project and commit every pending shard; results as they come."""
-        config = self.config
-        engine = engine_for(config.engine, [config.teacher.pool, config.aligner.pool])
+        config, own = self.config, self.config.aligner.pool
+        engine = engine_for(config.engine, pools_of(config))
         return engine.run_shards(
             self.run.pending(self.pairs),
             read=partial(_read_shard, self.pairs, schema.PAIRS),
             steps=[
                 Step("label", Label, (config.teacher,), config.teacher.pool),
-                Step("align", Align, (config.aligner,), config.aligner.pool),
+                Step("align", Align, (config.aligner,), own, joins=own is None),
                 Step("project", Project, (config.quality, self.labels)),
             ],
             commit=partial(_commit, self.run),
         )
+
+
+def pools_of(config: ProjectConfig) -> list[PoolConfig]:
+    """The pools of actors that the main job reserves."""
+    own = config.aligner.pool
+    return [config.teacher.pool] if own is None else [config.teacher.pool, own]
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,25 @@ def resolve(name: str | Path, revision: str | None = None) -> Path:
         raise ConfigError(f"{folder}: weights must be *.safetensors; {found}")
     if not _matching(folder, TOKENIZER_FILES):
         raise ConfigError(f"{folder}: no tokenizer (expected tokenizer.json beside config.json)")
+    _check_indices(folder)
     return folder
+
+
+def _check_indices(folder: Path) -> None:
+    """Refuse an index that names other files than safetensors of the folder.
+
+    transformers would unpickle the one, and leave the folder for the other.
+    """
+    for path in _matching(folder, ("*.safetensors.index.json",)):
+        try:
+            names = set(json.loads(path.read_bytes())["weight_map"].values())
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ConfigError(f"{path}: not an index of weights: {error!r}") from error
+        there = {each.name for each in _matching(folder, ("*.safetensors",))}
+        if strangers := names - there:
+            raise ConfigError(
+                f"{path}: names {min(map(str, strangers))!r}; expected *.safetensors beside it"
+            )
 
 
 def _download(name: str, revision: str | None) -> Path:
