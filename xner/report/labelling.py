@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,9 +11,12 @@ from typing import Any
 from xner.engine.flow import ShardResult
 from xner.errors import DataError
 from xner.report.terminal import print_summary, track, write_summary
+from xner.shards.lease import Lease
 from xner.shards.ledger import Run, input_shards, total_statistics
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
+
+_log = logging.getLogger(__name__)
 
 
 def label_pending(
@@ -20,9 +24,24 @@ def label_pending(
 ) -> None:
     """Run what is pending, then say what the output folder holds, also in ``summary.json``.
 
-    Raises DataError, after all is done that can be, when shards of ``inputs`` cannot be read.
+    Raises DataError, after all is done that can be, when shards of ``inputs`` cannot be read, and
+    TransientError when another run holds the folder, or took it over.
     """
-    run.open()
+    with run.held() as lease:
+        broken = _label(job, run, inputs, run_pending, lease)
+    if broken:
+        lines = "\n  ".join(broken.values())
+        raise DataError(f"{len(broken)} shards could not be read and have no output:\n  {lines}")
+
+
+def _label(
+    job: str,
+    run: Run,
+    inputs: Folder,
+    run_pending: Callable[[], Iterable[ShardResult]],
+    lease: Lease,
+) -> dict[str, str]:
+    """Do all of it in a folder that is held; what is wrong with the shards that are broken."""
     done = run.done()
     num_done, num_pending = len(done), len(set(input_shards(inputs)).difference(done))
     started = time.perf_counter()
@@ -31,19 +50,30 @@ def label_pending(
     committed: set[str] = set()
     broken: dict[str, str] = {}
     if num_pending:
-        for result in track(
+        results = track(
             run_pending(),
             description=job,
             total_shards=num_done + num_pending,
             already_done=num_done,
             statistics_of=lambda result: result.statistics,
-        ):
-            by_step.update(result.seconds)
-            if result.error:
-                broken[result.name] = str(result.error)
-            else:
-                committed.add(result.name)
-                computed += result.statistics
+        )
+        try:
+            for result in results:
+                lease.check()
+                by_step.update(result.seconds)
+                if result.error:
+                    broken[result.name] = str(result.error)
+                else:
+                    committed.add(result.name)
+                    computed += result.statistics
+        except (KeyboardInterrupt, SystemExit):
+            _log.warning(
+                "%s: stopped with %d of %d shards committed; the same command goes on",
+                run.folder,
+                num_done + len(committed),
+                num_done + num_pending,
+            )
+            raise
     else:
         print(f"{run.folder}: nothing to do, all {num_done} shards are there")
     seconds = time.perf_counter() - started
@@ -70,6 +100,4 @@ def label_pending(
     if computed.rows:
         rows |= {"seconds": seconds, "pairs/s": computed.rows / seconds}
     print_summary(f"{job}: {run.folder}", rows)
-    if broken:
-        lines = "\n  ".join(broken.values())
-        raise DataError(f"{len(broken)} shards could not be read and have no output:\n  {lines}")
+    return broken

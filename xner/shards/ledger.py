@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from xner.errors import ConfigError, DataError, without_credentials
+from xner.shards.lease import Lease
 from xner.shards.schema import SCHEMA_VERSION
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
@@ -38,6 +40,16 @@ class Run:
     folder: Folder
     job: str
     fingerprint: Mapping[str, Any]
+
+    @contextmanager
+    def held(self) -> Iterator[Lease]:
+        """Open the folder and hold it for the time of the block, so that no other run does.
+
+        Raises TransientError when one does, and what :meth:`open` raises.
+        """
+        with Lease(self.folder, self.job) as lease:
+            self.open()
+            yield lease
 
     def open(self) -> None:
         """Take the folder for this run, or go on with it; removes what dead runs left half-written.
