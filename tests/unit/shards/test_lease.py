@@ -74,7 +74,7 @@ def test_lease_is_held_and_leaves_nothing_behind(folder: Folder) -> None:
 def test_lease_of_a_living_process_here_is_refused_at_once(folder: Folder) -> None:
     hands = Hands()
     held_by(folder, Holder.here("relabel"))
-    with pytest.raises(TransientError, match="held by another run: relabel of .* process"):
+    with pytest.raises(TransientError, match=r"held by another run: relabel of .* process"):
         lease(folder, hands).take()
     assert hands.time == 1_000_000.0
 
@@ -118,7 +118,7 @@ def test_lease_that_was_taken_over_is_told_of(folder: Folder) -> None:
     mine.check()
     held_by(folder, STRANGER, number=2)
     hands.time += SECONDS + 1
-    with pytest.raises(TransientError, match="no longer holds it: taken over by .*elsewhere"):
+    with pytest.raises(TransientError, match=r"no longer holds it: taken over by .*elsewhere"):
         mine.check()
     mine.release()
     assert (folder / FOLDER).names(".json") == ["1.json", "2.json"]
@@ -138,7 +138,7 @@ def test_lease_that_cannot_be_renewed_stops_the_run(
     hands.time += SECONDS / 2
     mine.check()
     hands.time += SECONDS
-    with pytest.raises(TransientError, match="could not be renewed for 60 s.*network is down"):
+    with pytest.raises(TransientError, match=r"could not be renewed for 60 s.*network is down"):
         mine.check()
 
 
