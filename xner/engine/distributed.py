@@ -35,6 +35,7 @@ from ray.data.datasource import Datasource, ReadTask
 from xner import errors
 from xner.config import EngineConfig, PoolConfig, StepConfig
 from xner.engine.flow import (
+    ClusterSize,
     Schedule,
     ShardResult,
     Step,
@@ -42,6 +43,8 @@ from xner.engine.flow import (
     UnitResult,
     range_borders,
 )
+from xner.engine.metrics import Usage, count_result, count_stage, show_pending
+from xner.engine.sizes import watched
 from xner.errors import ConfigError, DataError, TransientError, XnerError
 from xner.shards.statistics import Statistics
 
@@ -166,6 +169,7 @@ class RayEngine:
         read: Callable[[str], pa.Table],
         steps: Sequence[Step],
         commit: Callable[[str, pa.Table], Statistics],
+        report: Callable[[ClusterSize], None] = lambda size: None,
     ) -> Iterator[ShardResult]:
         """See :class:`xner.engine.flow.Engine`."""
         if not names:
@@ -173,8 +177,16 @@ class RayEngine:
         with DataContext.current(_data_context(block_bytes=None)):
             dataset = _parcels(names, lambda name: _read_parcel(name, read), steps)
             dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_AS_TASK)
-        for batch in _batches(dataset):
-            yield from map(_result, batch.to_pylist())
+        pending = len(names)
+        show_pending(pending)
+        with watched([step.name for step in steps if step.pool], report):
+            for batch in _batches(dataset):
+                for row in batch.to_pylist():
+                    result = _result(row)
+                    count_result(result)
+                    pending -= 1
+                    show_pending(pending)
+                    yield result
 
     def run_tables(self, tables: Sequence[pa.Table], steps: Sequence[Step]) -> Iterator[pa.Table]:
         """See :class:`xner.engine.flow.Engine`."""
@@ -349,7 +361,8 @@ def _map_parcels(dataset: Dataset, step: Step) -> Dataset:
         return dataset.map_batches(_run_in_task, fn_args=(step,), **_AS_TASK)
     gpus = {"num_gpus": step.pool.num_gpus} if step.pool.num_gpus else {}
     return dataset.map_batches(
-        _Actor,
+        # Ray shows actors under the name of their class.
+        type(step.name, (_Actor,), {}),
         fn_constructor_args=(step,),
         batch_size=1,
         batch_format="pyarrow",
@@ -378,11 +391,18 @@ def _run(parcel: pa.Table, name: str, stage: TableFunction) -> pa.Table:
     (row,) = parcel.drop_columns("table").to_pylist()
     if row["error"] is not None:
         return parcel
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _usage(stage)
     table = _carrying(stage, _unpacked(parcel))
+    seconds = time.perf_counter() - started
+    count_stage(name, seconds, before, _usage(stage))
     row["steps"].append(name)
-    row["seconds"].append(time.perf_counter() - started)
+    row["seconds"].append(seconds)
     return _packed(table, **row)
+
+
+def _usage(stage: TableFunction) -> Usage | None:
+    """What the stage's models have done so far; None for a stage without one."""
+    return getattr(stage, "usage", None)
 
 
 def _read_parcel(name: str, read: Callable[[str], pa.Table]) -> pa.Table:

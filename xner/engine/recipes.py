@@ -26,7 +26,7 @@ from xner.corpora.opus import Archive, archives
 from xner.corpora.sampling import quotas
 from xner.engine import preparing
 from xner.engine.choose import engine_for
-from xner.engine.flow import Flow, ShardResult, Step
+from xner.engine.flow import ClusterSize, Flow, ShardResult, Step
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
 from xner.errors import ConfigError, DataError
 from xner.models import eflomal
@@ -82,8 +82,13 @@ class CorpusProjection:
         run.pending(pairs)
         return cls(config, run, pairs, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Label, align, project and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Label, align, project and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         config = self.config
         engine = engine_for(config.engine, [config.teacher.pool, config.aligner.pool])
         return engine.run_shards(
@@ -95,6 +100,7 @@ class CorpusProjection:
                 Step("project", Project, (config.quality, self.labels)),
             ],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -131,8 +137,13 @@ class CorpusRelabelling:
         labels = tuple(dict.fromkeys([*_labels_of(pseudo), *known]))
         return cls(config.model_copy(update={"student": student}), run, pseudo, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Relabel and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Relabel and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         config = self.config
         engine = engine_for(config.engine, [config.student.pool])
         arguments = (config.student, config.combine, config.min_student_score, self.labels)
@@ -141,6 +152,7 @@ class CorpusRelabelling:
             read=partial(_read_shard, self.pseudo, schema.PSEUDO),
             steps=[Step("relabel", Relabel, arguments, config.student.pool)],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 

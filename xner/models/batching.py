@@ -8,7 +8,9 @@ proves too large for the device's memory is halved for good.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -46,12 +48,31 @@ def split_by_budget(
         start = end
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What was put through a model: sub-words, those computed with padding, time, forwards."""
+
+    tokens: int = 0
+    cells: int = 0
+    seconds: float = 0.0
+    forwards: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.tokens + other.tokens,
+            self.cells + other.cells,
+            self.seconds + other.seconds,
+            self.forwards + other.forwards,
+        )
+
+
 class TokenBudget:
     """A budget in sub-words (rows times the longest row) that learns what the device can hold."""
 
     def __init__(self, batch_tokens: int, multiple_of: int = 8) -> None:
         self.batch_tokens = batch_tokens
         self.multiple_of = multiple_of
+        self.usage = Usage()
 
     def run(
         self, forward: Callable[[np.ndarray], T], lengths: np.ndarray
@@ -68,12 +89,15 @@ class TokenBudget:
             if cells > self.batch_tokens and len(rows) > 1:
                 pending += self._halves(rows)
                 continue
+            started = time.perf_counter()
             try:
                 result = forward(rows)
             except torch.OutOfMemoryError:
                 if len(rows) == 1:
                     raise
             else:
+                seconds = time.perf_counter() - started
+                self.usage += Usage(int(lengths[rows].sum()), cells, seconds, 1)
                 yield rows, result
                 continue
             # Outside of the handler: its traceback would keep the failed batch's tensors alive.

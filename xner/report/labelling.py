@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
 
-from xner.engine.flow import ShardResult
+from xner.engine.flow import ClusterSize, ShardResult
 from xner.errors import DataError
 from xner.report.terminal import print_summary, track, write_summary
 from xner.shards.ledger import Run, statistics_of
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
+RunPending = Callable[[Callable[[ClusterSize], None]], Iterable[ShardResult]]
 
-def label_pending(
-    job: str, run: Run, inputs: Folder, run_pending: Callable[[], Iterable[ShardResult]]
-) -> None:
+
+def label_pending(job: str, run: Run, inputs: Folder, run_pending: RunPending) -> None:
     """Run what is pending, then say what the output folder holds, also in ``summary.json``.
 
     Raises DataError, after all is done that can be, when shards of ``inputs`` cannot be read.
@@ -25,9 +26,10 @@ def label_pending(
     num_pending, num_done = len(run.pending(inputs)), len(run.done())
     started = time.perf_counter()
     results: list[ShardResult] = []
+    sizes: list[ClusterSize] = []
     if num_pending:
         results += track(
-            run_pending(),
+            run_pending(sizes.append),
             description=job,
             total_shards=num_done + num_pending,
             already_done=num_done,
@@ -54,6 +56,7 @@ def label_pending(
             "seconds": seconds,
             "pairs_per_second": computed.rows / seconds if computed.rows else None,
             "seconds_by_step": by_step,
+            "cluster": [asdict(size) for size in sizes],
         },
     }
     write_summary(run.folder, summary)
@@ -63,7 +66,17 @@ def label_pending(
     rows |= {f"mentions {label}": count for label, count in total.mentions.items()}
     if computed.rows:
         rows |= {"seconds": seconds, "pairs/s": computed.rows / seconds}
+    if sizes:
+        rows["nodes"] = _range(size.nodes for size in sizes)
+        for step in sizes[0].actors:
+            rows[f"actors of {step}"] = _range(size.actors[step] for size in sizes)
     print_summary(f"{job}: {run.folder}", rows)
     if broken:
         lines = "\n  ".join(str(result.error) for result in broken)
         raise DataError(f"{len(broken)} shards could not be read and have no output:\n  {lines}")
+
+
+def _range(values: Iterable[int]) -> str:
+    found = list(values)
+    least, most = min(found), max(found)
+    return str(most) if least == most else f"{least} to {most}"
