@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import secrets
 import socket
@@ -19,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,7 +25,10 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import ray
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+from ray.autoscaler._private.fake_multi_node.node_provider import (
+    FAKE_HEAD_NODE_ID,
+    FakeMultiNodeProvider,
+)
 
 from xner.config import EngineConfig, PoolConfig
 from xner.engine.distributed import RayEngine
@@ -37,6 +38,14 @@ from xner.report.terminal import print_summary
 from xner.shards.statistics import Statistics
 
 _MAX_NODES = 2
+_COMMANDS = (
+    "initialization_commands",
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+)
 
 
 def main() -> None:
@@ -45,17 +54,19 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=1.0, help="that a shard takes in a step")
     parser.add_argument("--idle-seconds", type=float, default=10.0, help="until an idle node goes")
+    parser.add_argument("--address", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.address is None:
+        # The driver is a process of its own: Ray reads the token's settings when it is imported.
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        with autoscaling_head(options.idle_seconds) as address:
+            command = [sys.executable, __file__, *sys.argv[1:], "--address", address]
+            sys.exit(subprocess.run(command).returncode)
+    sizes = [asdict(size) for size in measure(options.address, options.shards, options.seconds)]
     options.output.mkdir(parents=True, exist_ok=True)
-    # Head, nodes and driver are this script's, and so is their token.
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    # Ray reads them when it is imported, so the driver is a process of its own.
-    driver = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-    with autoscaling_head(options.idle_seconds) as address, driver:
-        sizes = driver.submit(measure, address, options.shards, options.seconds).result()
-    rows = [asdict(size) for size in sizes]
-    (options.output / "sizes.json").write_text(json.dumps(rows, indent=1))
-    print_summary("sizes over time", [{**row, **row.pop("actors")} for row in rows])
+    (options.output / "sizes.json").write_text(json.dumps(sizes, indent=1))
+    actors = [{f"actors of {step}": n for step, n in size.pop("actors").items()} for size in sizes]
+    print_summary("sizes over time", [{**a, **b} for a, b in zip(sizes, actors, strict=True)])
 
 
 def measure(address: str, num_shards: int, seconds: float) -> list[ClusterSize]:
@@ -106,7 +117,9 @@ def autoscaling_head(idle_seconds: float) -> Iterator[str]:
         "max_workers": _MAX_NODES,
         "idle_timeout_minutes": idle_seconds / 60,
         "provider": {
-            "type": "fake_multinode",
+            # As an external one: under its own name Ray looks for defaults that its wheel lacks.
+            "type": "external",
+            "module": f"{FakeMultiNodeProvider.__module__}.{FakeMultiNodeProvider.__name__}",
             "use_node_id_as_ip": True,
             "disable_node_updaters": True,
             "disable_launch_config_check": True,
@@ -114,11 +127,17 @@ def autoscaling_head(idle_seconds: float) -> Iterator[str]:
             "head_node_id": FAKE_HEAD_NODE_ID,
             "gcs_address": address,
         },
+        # What an external provider gets no defaults for.
+        **{key: [] for key in _COMMANDS},
+        **{key: {} for key in ("auth", "docker", "file_mounts")},
+        "cluster_synced_files": [],
+        "upscaling_speed": 1.0,
         "head_node_type": "ray.head.default",
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": 2}, "node_config": {}, "max_workers": 0},
             "gpu": {
-                "resources": {"CPU": 1, "GPU": 1, "object_store_memory": 10**8},
+                # Ray Data asks for memory too: no node of a kind that names none would do.
+                "resources": {"CPU": 1, "GPU": 1, "memory": 10**9, "object_store_memory": 10**8},
                 "node_config": {},
                 "min_workers": 0,
                 "max_workers": _MAX_NODES,
