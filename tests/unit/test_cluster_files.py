@@ -303,7 +303,12 @@ def test_monitoring_expressions_are_balanced_and_name_known_labels(expression: s
 
     for opening, closing in ("()", "[]", "{}"):
         assert expression.count(opening) == expression.count(closing)
-    labels = {metric.label for metric in METRICS.values()} | {"le", "SessionName", "Location"}
+    labels = {metric.label for metric in METRICS.values()} | {
+        "le",
+        "SessionName",
+        "WorkerId",
+        "Location",
+    }
     used = set(re.findall(r"by \(([^)]*)\)", expression))
     assert {label.strip() for group in used for label in group.split(",")} <= labels
 

@@ -42,7 +42,7 @@ METRICS = {
     "xner_shards_committed": Metric("counter", "Shards committed."),
     "xner_shard_errors": Metric("counter", "Shards whose input could not be read."),
     "xner_shards_pending": Metric("gauge", "Shards of the run without an output yet."),
-    "xner_actors": Metric("gauge", "Actors alive, by step.", "step"),
+    "xner_actors": Metric("gauge", "Actors alive, by pool: the steps that share them.", "pool"),
     "xner_shard_seconds": Metric("histogram", "Seconds that a step takes for a shard.", "step"),
     "xner_forward_seconds": Metric("counter", "Seconds in forward passes, by step.", "step"),
     "xner_tokens": Metric("counter", "Sub-words put through a model, by step.", "step"),
@@ -84,9 +84,9 @@ def show_pending(num_shards: int) -> None:
 
 
 def show_actors(actors: Mapping[str, int]) -> None:
-    """Show how many actors each step has; for the driver."""
-    for step, number in actors.items():
-        _instrument("xner_actors").set(number, _tags("xner_actors", step))
+    """Show how many actors each pool has; for the driver."""
+    for pool, number in actors.items():
+        _instrument("xner_actors").set(number, _tags("xner_actors", pool))
 
 
 def count_stage(step: str, seconds: float, before: Usage | None, after: Usage | None) -> None:

@@ -18,7 +18,7 @@ _EVERY_SECONDS = 2.0
 
 
 @contextmanager
-def watched(steps: Sequence[str], report: Callable[[ClusterSize], None]) -> Iterator[None]:
+def watched(pools: Sequence[str], report: Callable[[ClusterSize], None]) -> Iterator[None]:
     """Report the size while the block runs: at its start, and whenever it has changed."""
     started = time.monotonic()
     stop = threading.Event()
@@ -26,7 +26,7 @@ def watched(steps: Sequence[str], report: Callable[[ClusterSize], None]) -> Iter
     def watch() -> None:
         last = None
         while True:
-            size = cluster_size(steps, time.monotonic() - started)
+            size = cluster_size(pools, time.monotonic() - started)
             show_actors(size.actors)
             if last is None or not size.equals(last):
                 report(size)
@@ -41,10 +41,10 @@ def watched(steps: Sequence[str], report: Callable[[ClusterSize], None]) -> Iter
     finally:
         stop.set()
         thread.join()
-        show_actors(dict.fromkeys(steps, 0))
+        show_actors(dict.fromkeys(pools, 0))
 
 
-def cluster_size(steps: Sequence[str], seconds: float = 0.0) -> ClusterSize:
+def cluster_size(pools: Sequence[str], seconds: float = 0.0) -> ClusterSize:
     """The size now: nodes and GPUs of the whole cluster, and this driver's actors."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
@@ -56,5 +56,5 @@ def cluster_size(steps: Sequence[str], seconds: float = 0.0) -> ClusterSize:
         nodes=len(nodes),
         gpus=sum(resources.get("GPU", 0.0) for resources in nodes),
         # Ray Data names the class of a pool's actors after what they call.
-        actors={step: found[f"MapWorker(MapBatches({step}))"] for step in steps},
+        actors={pool: found[f"MapWorker(MapBatches({pool}))"] for pool in pools},
     )

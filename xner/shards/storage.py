@@ -159,7 +159,7 @@ class Folder:
             return json.loads(self.read(name))
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{self}/{name}: not valid JSON: {error}") from error
 
     def publish_json(self, name: str, value: Any) -> None:
@@ -213,7 +213,10 @@ class Folder:
             self.filesystem.open(self.path(name), "rb") as file,
         ):
             metadata = pq.read_metadata(file).metadata or {}
-        return {key.decode(): value.decode() for key, value in metadata.items()}
+        try:
+            return {key.decode(): value.decode() for key, value in metadata.items()}
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self}/{name}: its footer holds what is no text: {error}") from error
 
 
 def read_file(url: str) -> bytes:
