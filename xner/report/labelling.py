@@ -6,9 +6,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
 
-from xner.engine.flow import ShardResult
+from xner.engine.flow import ClusterSize, ShardResult
 from xner.errors import DataError
 from xner.report.terminal import print_summary, track, write_summary
 from xner.shards.lease import Lease
@@ -16,12 +17,12 @@ from xner.shards.ledger import Run, input_shards, total_statistics
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
+RunPending = Callable[[Callable[[ClusterSize], None]], Iterable[ShardResult]]
+
 _log = logging.getLogger(__name__)
 
 
-def label_pending(
-    job: str, run: Run, inputs: Folder, run_pending: Callable[[], Iterable[ShardResult]]
-) -> None:
+def label_pending(job: str, run: Run, inputs: Folder, run_pending: RunPending) -> None:
     """Run what is pending, then say what the output folder holds, also in ``summary.json``.
 
     Raises DataError, after all is done that can be, when shards of ``inputs`` cannot be read, and
@@ -38,7 +39,7 @@ def _label(
     job: str,
     run: Run,
     inputs: Folder,
-    run_pending: Callable[[], Iterable[ShardResult]],
+    run_pending: RunPending,
     lease: Lease,
 ) -> dict[str, str]:
     """Do all of it in a folder that is held; what is wrong with the shards that are broken."""
@@ -49,9 +50,10 @@ def _label(
     computed, by_step = Statistics(), Counter[str]()
     committed: set[str] = set()
     broken: dict[str, str] = {}
+    sizes: list[ClusterSize] = []
     if num_pending:
         results = track(
-            run_pending(),
+            run_pending(sizes.append),
             description=job,
             total_shards=num_done + num_pending,
             already_done=num_done,
@@ -90,6 +92,7 @@ def _label(
             "seconds": seconds,
             "pairs_per_second": computed.rows / seconds if computed.rows else None,
             "seconds_by_step": dict(by_step),
+            "cluster": [asdict(size) for size in sizes],
         },
     }
     write_summary(run.folder, summary)
@@ -99,5 +102,15 @@ def _label(
     rows |= {f"mentions {label}": count for label, count in total.mentions.items()}
     if computed.rows:
         rows |= {"seconds": seconds, "pairs/s": computed.rows / seconds}
+    if sizes:
+        rows["nodes"] = _range(size.nodes for size in sizes)
+        for pool in sizes[0].actors:
+            rows[f"actors of {pool}"] = _range(size.actors[pool] for size in sizes)
     print_summary(f"{job}: {run.folder}", rows)
     return broken
+
+
+def _range(values: Iterable[int]) -> str:
+    found = list(values)
+    least, most = min(found), max(found)
+    return str(most) if least == most else f"{least} to {most}"
