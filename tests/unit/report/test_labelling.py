@@ -31,7 +31,7 @@ def test_labelling_sums_this_run_and_those_before(
 
     def run_pending(watch: Callable[[ClusterSize], None]) -> Iterator[ShardResult]:
         for actors in (0, 2):
-            watch(ClusterSize(0.0, 1, {"label": actors}))
+            watch(ClusterSize(0.0, 1, 0.0, {"label": actors}))
         yield commit(2)
         yield ShardResult("3.parquet", error=DataError("3.parquet: torn"))
         yield commit(1)
@@ -58,3 +58,4 @@ def test_labelling_sums_this_run_and_those_before(
     made = summary["this_run"]
     assert (made["shards"], made["rows"]) == (2, 3)
     assert made["seconds_by_step"] == {"label": 1.0}
+    assert [size["actors"] for size in made["cluster"]] == [{"label": 0}, {"label": 2}]
