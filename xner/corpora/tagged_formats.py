@@ -107,7 +107,7 @@ def _lines(path: str, encoding: str = "utf-8") -> list[str]:
     """
     content = read_file(path)
     if content.startswith(GZIP_MAGIC):
-        content = b"".join(chunks(unpacked(io.BytesIO(content)), path))
+        content = b"".join(chunks(unpacked(io.BytesIO(content), path), path))
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:

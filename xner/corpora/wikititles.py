@@ -161,7 +161,7 @@ def _lines(path: str) -> Iterator[bytes]:
 
 
 def _file_chunks(file: IO[bytes], path: str) -> Iterator[bytes]:
-    return chunks(unpacked(file), path)
+    return chunks(unpacked(file, path), path)
 
 
 # Wikidata
