@@ -154,8 +154,8 @@ TMX = b"""<?xml version="1.0" encoding="UTF-8"?>
 <tu><tuv xml:lang="en"><seg>Tom <bpt i="1">&lt;b></bpt>lives<hi>!</hi></seg></tuv>
 <tuv lang="de-DE"><seg>Tom lebt&#228;</seg></tuv></tu>
 <tu><tuv xml:lang="en"><seg>Ann</seg></tuv></tu></body></tmx>"""
-CONLL = b"-DOCSTART- O\n\n# sent_id = 1\nTom\tB-PER\nM\xc3\xbcller\tI-PER\nlebt\tO\n\n# O\nBonn\tB-LOC\n"
-CONLL_SPACES = b"Tom NNP I-PER\nlebt VB O\n\n\xef\xbb\xbfen:Bonn NNP S-LOC\n"
+CONLL = b"-DOCSTART- O\n\n# sent_id = 1\nTom\tB-PER\nM\xc3\xbcller\tI-PER\nlebt\tO\n\n#\tO\n"
+CONLL_SPACES = b"Tom NNP I-PER\nlebt VB O\n\n\xef\xbb\xbfen:Bonn NNP I-LOC\n"
 TAGGED = {"tokens": ["Tom", "lebt", "."], "ner_tags": ["B-PER", "O", "O"], "answer": "accept"}
 SPANNED = {"text": "Tom lebt in Bonn.", "spans": [{"start": 0, "end": 3, "label": "PER"}]}
 RESULT = {"type": "labels", "value": {"start": 0, "end": 3, "labels": ["PER"], "text": "Tom"}}
@@ -224,7 +224,12 @@ BERT = {
     "vocab_size": 100,
 }
 TOKENIZER = json.loads(train_tokenizer(["Tom lebt."]).backend_tokenizer.to_str())
-SETTINGS = {"format_version": 1, "languages": ["en", "de"], "unspaced": [], "jumps": []}
+SETTINGS = {
+    "format_version": 1,
+    "languages": ["en", "de"],
+    "unspaced": [],
+    "jumps": [],
+} | dict.fromkeys(("prefix", "rounds", "units"), 1)
 
 
 # The readers, and what of theirs must hold
@@ -430,7 +435,7 @@ READERS = {
         written({"weight_map": {"a": "model.safetensors"}}),
     ),
     "aligner_settings": Reader(
-        _model_file(SETTINGS_FILE, read_settings), written({"layout": "pair", "max_length": 8})
+        _model_file(SETTINGS_FILE, read_settings), written({"layout": "packed", "max_length": 8})
     ),
     "word_aligner": Reader(
         _model_file("word_aligner.json", lambda folder: languages_of(Folder(str(folder)))),
