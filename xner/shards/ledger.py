@@ -22,7 +22,7 @@ from xner.errors import ConfigError, DataError, without_credentials
 from xner.shards.lease import Lease
 from xner.shards.schema import SCHEMA_VERSION
 from xner.shards.statistics import Statistics
-from xner.shards.storage import Folder
+from xner.shards.storage import Folder, parsed_json
 
 SHARD = ".parquet"
 RUN_FILE = "run.json"
@@ -57,7 +57,7 @@ class Run:
         Raises ConfigError when the folder holds another run's shards, naming what differs.
         """
         mine = self._record()
-        theirs = self.folder.read_json(RUN_FILE)
+        theirs = self.folder.read_record(RUN_FILE)
         if theirs is None:
             strangers = self.folder.names(SHARD)
             if strangers:
@@ -125,8 +125,8 @@ def statistics_of(folder: Folder, name: str) -> Statistics:
     if record is None:
         raise DataError(f"{folder}/{name}: no statistics in its footer; expected a shard of xner")
     try:
-        return Statistics.from_dict(json.loads(record))
-    except (ValueError, TypeError) as error:
+        return Statistics.from_dict(parsed_json(record))
+    except (ValueError, AttributeError) as error:
         raise DataError(
             f"{folder}/{name}: the statistics in its footer cannot be read: {error}; was the shard "
             "written by another version of xner?"

@@ -182,11 +182,18 @@ class Folder:
     def read_json(self, name: str) -> Any:
         """A JSON file's value; None if there is none. Raises DataError when it is not JSON."""
         try:
-            return json.loads(self.read(name))
+            return parsed_json(self.read(name))
         except FileNotFoundError:
             return None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise DataError(f"{self}/{name}: not valid JSON: {error}") from error
+
+    def read_record(self, name: str) -> dict[str, Any] | None:
+        """A JSON file's object; None if there is no file. Raises DataError when it is no object."""
+        value = self.read_json(name)
+        if value is not None and not isinstance(value, dict):
+            raise DataError(f"{self}/{name}: expected a JSON object")
+        return value
 
     def publish_json(self, name: str, value: Any) -> None:
         """Write a value as indented JSON, keys in the order given."""
@@ -204,14 +211,14 @@ class Folder:
         ):
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
             if schema is None:
-                return parquet.read()
+                return _validated(parquet.read())
             missing = set(schema.names) - set(parquet.schema_arrow.names)
             if missing:
                 raise DataError(
                     f"{self}/{name}: lacks the columns {', '.join(sorted(missing))}; "
                     f"it has {', '.join(parquet.schema_arrow.names)}"
                 )
-            table = parquet.read(columns=schema.names).select(schema.names)
+            table = _validated(parquet.read(columns=schema.names)).select(schema.names)
             try:
                 return table.cast(schema)
             # A ValueError is pyarrow's complaint about a null in a column that must have none.
@@ -243,6 +250,22 @@ class Folder:
             return {key.decode(): value.decode() for key, value in metadata.items()}
         except UnicodeDecodeError as error:
             raise DataError(f"{self}/{name}: its footer holds what is no text: {error}") from error
+
+
+def parsed_json(content: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises ValueError for what is none, nests too deep, or escapes what is no text (half a surrogate
+    pair, which nothing can write again).
+    """
+    text = content if isinstance(content, str) else content.decode()
+    try:
+        value = json.loads(text)
+        if r"\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    return value
 
 
 def read_file(url: str) -> bytes:
@@ -293,6 +316,12 @@ def http_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
     bases = {"aiohttp": "ClientError", "httpx": "HTTPError", "httpx2": "HTTPError"}
     loaded = (library for library in bases if library in sys.modules)
     return (*others, *(getattr(sys.modules[library], bases[library]) for library in loaded))
+
+
+def _validated(table: pa.Table) -> pa.Table:
+    """The table, whose texts are UTF-8: Parquet promises it, and readers do not look."""
+    table.validate(full=True)
+    return table
 
 
 @contextmanager
