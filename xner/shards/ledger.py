@@ -47,6 +47,8 @@ class Run:
 
         Raises TransientError when one does, and what :meth:`open` raises.
         """
+        # A folder that is not ours must not be written to, not even for a lease.
+        self.check()
         with Lease(self.folder, self.job) as lease:
             self.open()
             yield lease
@@ -56,6 +58,12 @@ class Run:
 
         Raises ConfigError when the folder holds another run's shards, naming what differs.
         """
+        if self.check() is None:
+            self.folder.publish_json(RUN_FILE, self._record())
+        self.folder.remove_leftovers()
+
+    def check(self) -> Any:
+        """The record that the folder has; None in a new one. Raises ConfigError as open does."""
         mine = self._record()
         theirs = self.folder.read_record(RUN_FILE)
         if theirs is None:
@@ -65,7 +73,6 @@ class Run:
                     f"output {self.folder}: holds shards ({strangers[0]}, …) but no {RUN_FILE}: "
                     "not an output of this job; choose an empty folder"
                 )
-            self.folder.publish_json(RUN_FILE, mine)
         elif theirs != mine:
             differing = "\n".join(
                 f"  {key}: there {json.dumps(was)}, now {json.dumps(now)}"
@@ -75,7 +82,7 @@ class Run:
                 f"output {self.folder}: belongs to another run; choose another folder, or go back "
                 f"to its settings. What differs:\n{differing}"
             )
-        self.folder.remove_leftovers()
+        return theirs
 
     def _record(self) -> dict[str, Any]:
         fingerprint = _without_credentials(self.fingerprint)

@@ -157,7 +157,12 @@ class Folder:
         filesystem, path = url_to_fs(self.location)
         try:
             filesystem.makedirs(path, exist_ok=True)
-            filesystem.pipe_file(f"{path}/{name}", content, mode="create")
+            if isinstance(filesystem, LocalFileSystem):
+                # fsspec looks and then writes, which two may do at once.
+                with open(f"{path}/{name}", "xb") as file:
+                    file.write(content)
+            else:
+                filesystem.pipe_file(f"{path}/{name}", content, mode="create")
         except FileExistsError:
             return False
         except FileNotFoundError:
@@ -174,7 +179,12 @@ class Folder:
 
     def remove_leftovers(self) -> int:
         """Remove temporary files of runs that died while writing; how many there were."""
-        leftovers = [n for n in self._listing() if n.rsplit("/", 1)[-1].startswith(_TEMPORARY)]
+        leftovers = []
+        for name in self._listing():
+            *folders, leaf = name.split("/")
+            # Those in a folder of ours, as the lease's, are a living run's.
+            if leaf.startswith(_TEMPORARY) and not any(part.startswith("_") for part in folders):
+                leftovers.append(name)
         for name in leftovers:
             self.remove(name)
         return len(leftovers)

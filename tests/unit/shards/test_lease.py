@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from xner.errors import TransientError
+from xner.errors import ConfigError, TransientError
 from xner.shards.lease import FOLDER, Clock, Holder, Lease
 from xner.shards.ledger import Run
 from xner.shards.storage import Folder
@@ -183,16 +184,22 @@ def test_lease_between_real_processes(tmp_path: Path) -> None:
 
 def test_lease_one_of_many_at_once_gets_it(tmp_path: Path) -> None:
     folder = Folder.at(str(tmp_path))
-    assert [folder.create("1.json", b"") for _ in range(3)] == [True, False, False]
-    start = "from xner.shards.storage import Folder; import sys, time\n"
-    start += "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
-    start += "print(Folder.at(sys.argv[1]).create('2.json', b'x'))"
-    at = str(time.time() + 3)
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", start, str(tmp_path), at], stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
-    ]
-    said = [run.communicate()[0].strip() for run in runs]
-    assert sorted(said) == ["False", "False", "False", "True"]
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(200):
+            barrier = threading.Barrier(4)
+
+            def create(name: str, barrier: threading.Barrier = barrier) -> bool:
+                barrier.wait()
+                return folder.create(name, b"mine")
+
+            assert sum(threads.map(create, [f"{number}.json"] * 4)) == 1
+
+
+def test_lease_a_stranger_s_folder_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "part.parquet").write_bytes(b"somebody's")
+    with (
+        pytest.raises(ConfigError, match="not an output of this job"),
+        Run(Folder.at(str(tmp_path)), "test", {}).held(),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["part.parquet"]
