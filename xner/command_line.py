@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from xner.errors import ConfigError, XnerError
+from xner.errors import ConfigError, XnerError, without_credentials
 from xner.report.terminal import configure_logging, print_summary
 from xner.shards.storage import read_file
 
@@ -55,7 +55,8 @@ def run_job(
     try:
         settings = load(record, options.recipe, overrides)
         if options.dry_run:
-            print(tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
+            recipe = tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+            print(without_credentials(recipe))
             print_summary("What would be done", plan(settings) if plan else {})
         else:
             main(settings)
@@ -100,7 +101,8 @@ def load(
 def _read_recipe(recipe: str) -> dict[str, Any]:
     try:
         return tomllib.loads(read_file(recipe).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # A number of too many digits is a bare ValueError.
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{recipe}: not valid TOML: {error}") from error
 
 
@@ -160,12 +162,11 @@ class _Leaf:
         optional = self.choices != [self.field.annotation]
         if optional and text.lower() == "none":
             return None
-        (origin,) = {typing.get_origin(choice) for choice in self.choices}
-        if origin in (list, dict):
+        if {typing.get_origin(choice) for choice in self.choices} & {list, dict}:
             if text.lstrip().startswith(("[", "{")):
                 try:
                     return json.loads(text)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise ConfigError(f"--{self.key}: not valid JSON: {error}") from error
             return [part.strip() for part in text.split(",") if part.strip()]
         return text

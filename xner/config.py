@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
+BatchTokens = Count | Literal["auto"]
 Weight = Annotated[float, Field(ge=0.0)]
 Name = Annotated[str, Field(pattern=r"^[^\W_][\w .+-]*$")]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(_[A-Za-z]+)?$")]
@@ -42,7 +43,7 @@ class EngineConfig(Record):
 
 
 class PoolConfig(Record):
-    """An autoscaling pool of actors that each hold one model."""
+    """An autoscaling pool of actors that each hold a model, or two."""
 
     min_size: Count = Field(1, description="Actors kept even when idle.")
     max_size: Count = Field(1, description="Actors at most.")
@@ -67,12 +68,19 @@ class ModelConfig(Record):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="`auto`: bf16 where the hardware computes in it, else fp32."
     )
-    batch_tokens: Count = Field(
-        8192, description="Budget of a batch: rows times the longest row, in sub-words."
+    batch_tokens: BatchTokens = Field(
+        "auto",
+        description="Budget of a batch: rows times the longest row, in sub-words; `auto`: on a "
+        "large shard, whichever proves fastest.",
     )
     max_length: Count | None = Field(
         None,
         description="Longest window in sub-words; by default what the encoder allows, up to 512.",
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the model with torch.compile; worth its minutes at the start for long "
+        "runs. Needs a C compiler.",
     )
     pool: PoolConfig = PoolConfig()
 
@@ -137,6 +145,11 @@ class AlignerConfig(ModelConfig):
 
     model: str | None = Field(  # type: ignore[assignment]
         None, description="Entity aligner: model folder, or name on the Hugging Face hub."
+    )
+    pool: PoolConfig | None = Field(  # type: ignore[assignment]
+        None,
+        description="Actors of their own, where aligning needs other hardware; by default the "
+        "teacher's actors hold the aligner too, so that neither waits for the other.",
     )
     links: LinksConfig | None = Field(None, description="Word links; by default none.")
     evidence: EvidenceConfig = EvidenceConfig()
@@ -216,6 +229,54 @@ class RelabelConfig(Record):
         0.5, description="A mention of the student below this makes its row doubtful: refused."
     )
     engine: EngineConfig = EngineConfig()
+
+
+class RefilterConfig(Record):
+    """`refilter`: pseudo-labelled shards in, the same rows judged by other rules out."""
+
+    pseudo: str = Field(description="Folder of shards of project_corpus, or of this job.")
+    output: str = Field(description="Folder for the shards of the new view.")
+    quality: QualityConfig = QualityConfig()
+    engine: EngineConfig = EngineConfig()
+
+
+class ExportConfig(Record):
+    """`export`: pseudo-labelled shards in, files for other tools out, one for each shard."""
+
+    pseudo: str = Field(description="Folder of shards of project_corpus, relabel or refilter.")
+    output: str = Field(description="Folder for the files.")
+    format: Literal["datasets", "conll", "spacy", "jsonl", "label-studio"] = Field(
+        "datasets",
+        description="`datasets`: Parquet and a card, as the datasets library and the Hugging Face "
+        "hub read them; `conll`: a token and its tag a line; `spacy`: DocBin (extra `spacy`); "
+        "`jsonl`: text, tokens and spans, as Prodigy imports them; `label-studio`: tasks with "
+        "predictions.",
+    )
+    status: list[Literal["ok", "filtered", "error"]] = Field(
+        ["ok"], min_length=1, description="Export the rows that have one of these."
+    )
+    max_rows: Count | None = Field(None, description="Export no more rows (a fixed sample).")
+    pairs: str | None = Field(
+        None,
+        description="Folder of the pairs that were labelled; from its record the card of "
+        "`datasets` has the versions of the corpora.",
+    )
+    license: str | None = Field(
+        None, description="Licence for the card, as the hub names it; by default `other`."
+    )
+    push_to: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Data set on the Hugging Face hub to upload to, `owner/name` (`datasets`); "
+        "made where there is none. The token is that of `hf auth login` or HF_TOKEN.",
+    )
+    public: bool = Field(False, description="Let everybody see a data set that is made.")
+
+    @model_validator(mode="after")
+    def _hub_takes_datasets(self) -> ExportConfig:
+        if self.push_to is not None and self.format != "datasets":
+            raise ValueError(f'push_to: only format "datasets" is uploaded, not "{self.format}"')
+        return self
 
 
 class OpusConfig(Record):
@@ -302,11 +363,11 @@ class TaggedSourceConfig(Record):
     path: str = Field(
         description="File, or folder of Parquet files; `hf://datasets/OWNER/NAME/FILE` on the hub."
     )
-    format: Literal["conll", "jsonl", "parquet", "pseudo"] = Field(
+    format: Literal["conll", "jsonl", "label-studio", "parquet", "pseudo"] = Field(
         "conll",
         description="`conll`: a token a line in columns; `jsonl`: tokens and ner_tags, or text and "
-        "spans, a JSON object a line; `parquet`: tokens and ner_tags; `pseudo`: shards of "
-        "project_corpus.",
+        "spans (Prodigy's too), a JSON object a line; `label-studio`: its JSON export; `parquet`: "
+        "tokens and ner_tags; `pseudo`: shards of project_corpus.",
     )
     token_column: int = Field(0, description="Column of the token (`conll`).")
     tag_column: int = Field(
@@ -385,6 +446,7 @@ class OptimizationConfig(Record):
             "gradient_checkpointing",
             "compile",
             "checkpoint_steps",
+            "tensorboard",
         }
     )
 
@@ -463,6 +525,12 @@ class OptimizationConfig(Record):
         None,
         description="Steps between checkpoints, besides those at epoch ends; by default these are "
         "the only ones.",
+    )
+
+    tensorboard: bool = Field(
+        True,
+        description="Keep the run's curves and settings beside the weights, as TensorBoard reads "
+        "them, written with each checkpoint.",
     )
 
     @model_validator(mode="after")
@@ -962,7 +1030,9 @@ class StudyConfig(Record):
     )
     quality: QualityConfig = QualityConfig()
     max_length: Count = Field(256, description="Longest window in sub-words, of every model.")
-    batch_tokens: Count = Field(8192, description="Sub-words of a batch where nothing is learned.")
+    batch_tokens: BatchTokens = Field(
+        "auto", description="Sub-words of a batch where nothing is learned."
+    )
     bootstrap: BootstrapConfig = Field(
         BootstrapConfig(),
         description="More samples are drawn where a table's many comparisons ask for them.",

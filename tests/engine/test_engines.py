@@ -42,6 +42,11 @@ class Add:
         return pa.table({"x": values, "process": process})
 
 
+class Sign:
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return pa.table({"x": [*table["x"].to_pylist(), os.getpid()]})
+
+
 class Refuse:
     def __call__(self, table: pa.Table) -> pa.Table:
         raise ConfigError("teacher.model: this will not do")
@@ -74,6 +79,17 @@ def test_engines_take_every_shard_through_every_step(engine: Engine, tmp_path: P
         assert list(result.seconds) == ["first", "second", "third"]
         expected = " ".join(str(i + 111) for i in range(int(result.name)))
         assert (tmp_path / result.name).read_text() == expected
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_distributed_joined_steps_share_their_actors(
+    local_ray: None, tmp_path: Path, joins: bool
+) -> None:
+    pool = PoolConfig(num_cpus=0.5)
+    steps = [Step("first", Sign, (), pool), Step("second", Sign, (), pool, joins=joins)]
+    (result,) = engine_for(EngineConfig()).run_shards(["0"], read_toy, steps, Commit(tmp_path))
+    assert list(result.seconds) == ["first", "second"]
+    assert len(set((tmp_path / "0").read_text().split())) == (1 if joins else 2)
 
 
 def test_engines_report_a_broken_shard_and_go_on(engine: Engine, tmp_path: Path) -> None:
@@ -169,3 +185,18 @@ def test_distributed_actors_have_as_many_threads_as_cpus(local_ray: None, tmp_pa
     threads = int(os.environ.get("OMP_NUM_THREADS", "2"))
     found = list(map(int, (tmp_path / "1").read_text().split()))
     assert found == [threads, min(threads, os.cpu_count() or 1)]
+
+
+def test_distributed_reads_many_shards_in_few_tasks(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xner.engine.distributed._MAX_READ_TASKS", 3)
+    names = [*map(str, range(6)), "broken", "7"]
+    results = list(engine_for(EngineConfig()).run_shards(names, read_toy, STEPS, Commit(tmp_path)))
+    # A parcel each, though three of them came out of one task.
+    assert sorted(result.name for result in results) == sorted(names)
+    assert [result.name for result in results if result.error] == ["broken"]
+    for result in results:
+        if result.error is None:
+            assert result.statistics.rows == int(result.name)
+    assert sorted(os.listdir(tmp_path)) == ["0", "1", "2", "3", "4", "5", "7"]

@@ -66,7 +66,7 @@ def test_aligner_single_input_is_transformers_pair(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     encoded = encode_requests(tokenizer, [(NAMES, TEXT)], "single", 64)
     expected = tokenizer(NAMES, [TEXT] * 3, padding=True, return_token_type_ids=True)
-    batch = collate(encoded, np.arange(3), tokenizer.pad_token_id, multiple_of=1)
+    batch = collate(encoded, np.arange(3), tokenizer.pad_token_id)
     assert batch["input_ids"].tolist() == expected["input_ids"]
     assert batch["attention_mask"].tolist() == expected["attention_mask"]
     if tokenizer.cls_token == "[CLS]":
@@ -114,7 +114,7 @@ def test_aligner_logits_ignore_padding_and_neighbours(folder: Path, layout: str)
             everything["input_ids"].shape[1],
         )
         for row in range(len(encoded.lengths)):
-            batch = collate(encoded, np.array([row]), tokenizer.pad_token_id, multiple_of=1)
+            batch = collate(encoded, np.array([row]), tokenizer.pad_token_id)
             alone = network(batch)
             mask = pair_mask(everything)[row]
             assert torch.allclose(together[row][mask], alone[pair_mask(batch)], atol=1e-4)

@@ -1,19 +1,41 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from xner.models.batching import TokenBudget, batches
+from xner.models import batching
+from xner.models.batching import Batch, TokenBudget, Usage, batches
+
+CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("multiple_of", [1, 8])
+def collator(lengths: np.ndarray) -> Callable[[np.ndarray], Batch]:
+    """Lays out rows of their own numbers, as long as `lengths` says."""
+
+    def collate(rows: np.ndarray) -> Batch:
+        mask = np.arange(lengths[rows].max()) < lengths[rows][:, None]
+        return {
+            "input_ids": torch.from_numpy(np.where(mask, rows[:, None], -1)),
+            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+        }
+
+    return collate
+
+
+def first_ids(batch: Batch) -> tuple[Tensor]:
+    return (batch["input_ids"][:, 0],)
+
+
 @pytest.mark.parametrize("budget", [1, 100, 4096])
-def test_batching_rows_once_within_budget(budget: int, multiple_of: int) -> None:
+def test_batching_rows_once_within_budget(budget: int) -> None:
     lengths = np.random.default_rng(0).integers(1, 300, 500)
-    plan = batches(lengths, budget, multiple_of)
+    plan = batches(lengths, budget)
     assert sorted(np.concatenate(plan).tolist()) == list(range(500))
-    widths = [-(-int(lengths[rows].max()) // multiple_of) * multiple_of for rows in plan]
+    widths = [int(lengths[rows].max()) for rows in plan]
     assert all(
         len(rows) * width <= budget or len(rows) == 1
         for rows, width in zip(plan, widths, strict=True)
@@ -27,39 +49,78 @@ def test_batching_fills_the_budget() -> None:
     assert batches(np.array([], dtype=np.int64), 24) == []
 
 
+def test_batching_results_belong_to_their_rows_and_usage_counts() -> None:
+    lengths = np.array([3, 9, 3, 1, 9])
+    budget = TokenBudget(20, CPU)
+    masked = []
+
+    def forward(batch: Batch) -> tuple[Tensor]:
+        masked.append("attention_mask" in batch)
+        return first_ids(batch)
+
+    for rows, batch, (ids,) in budget.run(collator(lengths), forward, lengths):
+        assert ids.tolist() == rows.tolist()
+        assert batch["attention_mask"].sum() == lengths[rows].sum()
+    # Nine and nine; three, three and one. Only the second batch has anything to mask.
+    assert masked == [False, True]
+    usage = budget.usage
+    assert (usage.tokens, usage.cells, usage.forwards) == (25, 27, 2)
+    assert usage.seconds > 0
+    assert usage.padding_share == pytest.approx(2 / 27)
+    assert (usage + usage).cells == 54
+    assert Usage().padding_share == 0
+
+
 def test_batching_halves_after_out_of_memory_and_remembers() -> None:
     lengths = np.full(40, 8)
     tried: list[int] = []
 
-    def forward(rows: np.ndarray) -> int:
-        tried.append(len(rows))
-        if len(rows) > 5:
+    def forward(batch: Batch) -> tuple[Tensor]:
+        tried.append(len(batch["input_ids"]))
+        if tried[-1] > 5:
             raise torch.OutOfMemoryError
-        return int(rows.sum())
+        return first_ids(batch)
 
-    budget = TokenBudget(160)
-    results = list(budget.run(forward, lengths))
-    assert sorted(np.concatenate([rows for rows, _ in results]).tolist()) == list(range(40))
-    assert all(result == rows.sum() for rows, result in results)
+    budget = TokenBudget(160, CPU)
+    results = list(budget.run(collator(lengths), forward, lengths))
+    assert sorted(np.concatenate([rows for rows, _, _ in results]).tolist()) == list(range(40))
+    assert all(ids.tolist() == rows.tolist() for rows, _, (ids,) in results)
     # 20 rows fail, then 10, and from then on no batch of more than 5 is tried.
     assert tried == [20, 10] + [5] * 8
     assert budget.batch_tokens == 40
     tried.clear()
-    list(budget.run(forward, lengths))
+    list(budget.run(collator(lengths), forward, lengths))
     assert tried == [5] * 8
 
 
-def test_batching_single_row_that_does_not_fit_raises() -> None:
-    def forward(rows: np.ndarray) -> None:
-        raise torch.OutOfMemoryError
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("a bug")])
+def test_batching_what_cannot_be_helped_is_raised(error: Exception) -> None:
+    def forward(batch: Batch) -> tuple[Tensor]:
+        raise error
 
-    with pytest.raises(torch.OutOfMemoryError):
-        list(TokenBudget(64).run(forward, np.array([8, 8])))
+    lengths = np.array([80, 80])
+    with pytest.raises(type(error)):
+        list(TokenBudget(64, CPU).run(collator(lengths), forward, lengths))
 
 
-def test_batching_other_errors_are_not_swallowed() -> None:
-    def forward(rows: np.ndarray) -> None:
-        raise RuntimeError("a bug")
+def test_batching_auto_finds_the_fastest_budget_on_large_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(batching.time, "perf_counter", lambda: now[0])
 
-    with pytest.raises(RuntimeError, match="a bug"):
-        list(TokenBudget(64).run(forward, np.array([8, 8])))
+    def forward(batch: Batch) -> tuple[Tensor]:
+        cells = batch["input_ids"].numel()
+        # Faster the larger up to 1,024 cells; beyond, as where a cache overflows, slower.
+        now[0] += 1 + cells / 1024 if cells <= 1024 else 4 * cells / 1024
+        return first_ids(batch)
+
+    lengths = np.full(20_000, 16)
+    budget = TokenBudget("auto", CPU)
+    list(budget.run(collator(lengths), forward, lengths[:10]))
+    untried = budget.batch_tokens
+    results = list(budget.run(collator(lengths), forward, lengths))
+    assert budget.batch_tokens == 1024 != untried
+    assert sum(len(rows) for rows, _, _ in results) == 20_000
+    # What was tried is no part of the work.
+    assert budget.usage.tokens == lengths.sum() + 160

@@ -209,3 +209,20 @@ def test_dropout_is_the_setting_and_the_saved_config_keeps_its_own(bert_folder: 
 
     assert differs(None) and differs(0.5)
     assert not differs(0.0)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        {"weight_map": {"a": "pytorch_model.bin"}},
+        {"weight_map": {"a": "../model.safetensors"}},
+        {"weight_map": {"a": 1}},
+        {"weight_map": []},
+        [],
+    ],
+)
+def test_encoder_resolve_refuses_an_index_of_other_files(copy: Path, index: object) -> None:
+    (copy / "pytorch_model.bin").write_bytes(b"a pickle")
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ConfigError, match=r"safetensors\.index\.json"):
+        encoder.resolve(copy)

@@ -217,10 +217,10 @@ def test_similarity_computes_equal_texts_once(bert_folder: Path) -> None:
     rows = 0
     run = link.budget.run
 
-    def counted(forward, lengths):  # type: ignore[no-untyped-def]
+    def counted(collate, forward, lengths):  # type: ignore[no-untyped-def]
         nonlocal rows
         rows += len(lengths)
-        return run(forward, lengths)
+        return run(collate, forward, lengths)
 
     link.budget.run = counted  # type: ignore[method-assign]
     link.links([pair(ENGLISH, GERMAN), pair(ENGLISH, CHINESE), pair(GERMAN, ENGLISH)])

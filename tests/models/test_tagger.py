@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -90,16 +91,11 @@ def test_tagger_encode_is_what_transformers_makes(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     texts = [SENTENCE, "默克尔在柏林会见了奥巴马。"]
     encoded = encode(tokenizer, texts, [segment(text) for text in texts], 64)
-    batch = collate(encoded, np.array([0, 1]), tokenizer.pad_token_id, multiple_of=1)
+    batch = collate(encoded, np.array([0, 1]), tokenizer.pad_token_id)
     expected = tokenizer(texts, padding=True, return_tensors="pt")
     assert torch.equal(batch["input_ids"], expected["input_ids"])
     assert torch.equal(batch["attention_mask"], expected["attention_mask"])
     assert set(batch) == {"input_ids", "attention_mask"}
-    wide = collate(encoded, np.array([1, 0]), tokenizer.pad_token_id, multiple_of=16)
-    assert wide["input_ids"].shape[1] % 16 == 0
-    width = expected["input_ids"].shape[1]
-    assert torch.equal(wide["input_ids"].flip(0)[:, :width], expected["input_ids"])
-    assert wide["attention_mask"].sum() == expected["attention_mask"].sum()
 
 
 def test_tagger_encode_words(folder: Path) -> None:
@@ -210,6 +206,18 @@ def test_tagger_batches_do_not_change_mentions(tagger_folder: Path) -> None:
             (m.start, m.end, m.label) for m in other
         ]
         assert [m.score for m in one] == pytest.approx([m.score for m in other], abs=1e-4)
+
+
+def test_tagger_compiled_says_the_same_and_how_long_that_took(
+    tagger_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Traced as it would be; its graphs are run as they are, for compiling takes half a minute."""
+    expected = Tagger(config(tagger_folder, batch_tokens=64)).label(TEXTS)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    with caplog.at_level("INFO"):
+        found = Tagger(config(tagger_folder, compile=True, batch_tokens=64)).label(TEXTS)
+    assert found == expected
+    assert caplog.text.count("compiled and called once in") == 1
 
 
 def test_tagger_equal_texts_are_computed_once(

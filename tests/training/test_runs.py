@@ -19,6 +19,7 @@ from xner.errors import ConfigError, TransientError
 from xner.shards.storage import Folder
 from xner.training import places
 from xner.training.runs import content_of, fingerprint, fit, is_held_out, state_of
+from xner.training.tracking import EVENTS
 
 FAST = OptimizationConfig(epochs=4, batch_tokens=64, learning_rate=0.02, num_workers=0)
 
@@ -37,7 +38,8 @@ def test_runs_publish_a_whole_folder_and_nothing_else(linear_task: Any, tmp_path
     summary = run(linear_task(), tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
     names = sorted(path.name for path in (tmp_path / "model").iterdir())
-    assert names == ["model.pt", "run.json", "training.json"]
+    events = [f"{EVENTS}{record['step']:010d}.xner" for record in summary["history"]]
+    assert names == [*events, "model.pt", "run.json", "training.json"]
     assert summary["epochs"] == 4
     assert summary["metrics"] == {"closeness": summary["history"][-1]["closeness"]}
 
@@ -46,7 +48,11 @@ def test_runs_publish_to_another_file_system(linear_task: Any) -> None:
     summary = run(linear_task(), "memory://bucket/models/linear")
     store = fsspec.filesystem("memory")
     names = sorted(path.rsplit("/", 1)[-1] for path in store.find("/bucket/models"))
-    assert names == ["model.pt", "run.json", "training.json"]
+    assert [name for name in names if not name.startswith(EVENTS)] == [
+        "model.pt",
+        "run.json",
+        "training.json",
+    ]
     assert json.loads(store.cat("/bucket/models/linear/training.json"))["steps"] == summary["steps"]
     assert run(linear_task(), "memory://bucket/models/linear")["steps"] == summary["steps"]
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
+import stat
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -267,8 +268,11 @@ def _units(stream: IO[bytes], name: str, langs: tuple[str, str]) -> Iterator[lis
                 first = False
             yield [_segment(unit, lang) for lang in langs]
             unit.clear()
-            while unit.getprevious() is not None:
-                del unit.getparent()[0]
+            # What came before goes at every level: units may stand in elements of any kind.
+            for element in (unit, *unit.iterancestors()):
+                parent = element.getparent()
+                while parent is not None and element.getprevious() is not None:
+                    del parent[0]
     except etree.XMLSyntaxError as error:
         raise DataError(
             f"{name}: not well-formed XML at line {error.lineno}: {error.msg}"
@@ -336,6 +340,8 @@ def _safe_zip(file: IO[bytes], path: str) -> zipfile.ZipFile:
         name = member.filename
         if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or name[1:2] == ":":
             raise DataError(f"{path}: the member {name!r} points outside the archive")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise DataError(f"{path}: the member {name!r} is a link")
         if member.flag_bits & 1:
             raise DataError(f"{path}: the member {name!r} is encrypted")
         if member.file_size > max(_LARGE_BYTES, _MAX_RATIO * member.compress_size):

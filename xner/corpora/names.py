@@ -353,7 +353,7 @@ def _read_json(location: str, lang: str) -> dict[str, str]:
     path = location.replace("{lang}", lang)
     try:
         value = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
         raise DataError(f"{path}: expected an object of codes and names")

@@ -180,13 +180,7 @@ def _can_be_listed(url: str) -> bool:
 
 def _children(url: str) -> list[str]:
     """Names in a folder, sorted; none when there is no such folder."""
-    folder = Folder.at(url)
-    filesystem, path = folder.filesystem, folder.path("").rstrip("/")
-    try:
-        names = ask(f"opus.root: {url}", filesystem, lambda: filesystem.ls(path, detail=False))
-    except FileNotFoundError:
-        return []
-    return sorted(basename(name.rstrip("/")) for name in names)
+    return sorted(basename(info["name"].rstrip("/")) for info in Folder.at(url).children())
 
 
 def _exists(url: str, key: str) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ from xner.shards.storage import files_at, read_file
 from xner.text.iob2 import PREFIXES, decode, encode, split_tag
 from xner.text.mentions import Mention
 from xner.text.words import segment
+
+_log = logging.getLogger(__name__)
 
 # A comment, unless it is the row of a token `#`; the mark of a document.
 _COMMENT = ("# ", "#\t")
@@ -185,24 +188,90 @@ def read_jsonl(config: TaggedSourceConfig) -> list[FileSentence]:
     Tags are names, or numbers of ``config.tag_names``. A span has ``start`` and ``end`` in
     characters (Unicode code points) and a ``label``, and covers whole words; instead of ``spans``
     the key may be ``entities`` or ``mentions``. Other keys are ignored.
+    In Prodigy's files ``answer`` says what an annotator made of a line: of those that were not
+    accepted the log has the number, and they are left out.
     Raises DataError for a bad line.
     """
     sentences = []
+    num_refused = 0
     for number, line in enumerate(_lines(config.path), start=1):
         if not line:
             continue
         where = f"{config.path}:{number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: expected a JSON object, found {line[:80]!r}")
-        if "ner_tags" in row:
+        if row.get("answer", "accept") != "accept":
+            num_refused += 1
+        elif "ner_tags" in row:
             sentences.append(_from_tags(row, where, config.tag_names))
         else:
             sentences.append(_from_spans(row, where))
+    if num_refused:
+        _log.warning("%s: %d lines left out: not accepted", config.path, num_refused)
     return sentences
+
+
+def read_label_studio(config: TaggedSourceConfig) -> list[FileSentence]:
+    """The JSON export of Label Studio: a list of tasks, each with a text and its annotations.
+
+    Of several annotations the one marked as ground truth counts, or else the last; one that was
+    skipped does not. Tasks without any are left out, and the log has their number. Offsets are in
+    characters (Unicode code points), as Label Studio counts (its selection-tools.js); where it
+    stored the marked text, that is compared, for its versions of before 2022 counted UTF-16 units.
+    Raises DataError for what is no such file, and for a bad task.
+    """
+    try:
+        tasks = json.loads("\n".join(_lines(config.path)))
+    except ValueError as error:
+        raise DataError(f"{config.path}: not JSON: {error}") from error
+    if not isinstance(tasks, list):
+        raise DataError(f"{config.path}: expected a list of tasks, Label Studio's export JSON")
+    sentences = []
+    for number, task in enumerate(tasks, start=1):
+        where = f"{config.path}: task {number}"
+        try:
+            text, annotations = task["data"]["text"], task["annotations"]
+            submitted = [each for each in annotations if not each.get("was_cancelled")]
+            if submitted:
+                chosen = [each for each in submitted if each.get("ground_truth")] or submitted
+                spans = [_label_studio_span(each, text) for each in chosen[-1]["result"]]
+                marked = [span for span in spans if span is not None]
+                sentences.append(_from_spans({"text": text, "spans": marked}, where))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{where}: expected data.text and annotations with their results, as in Label "
+                f"Studio's export JSON ({type(error).__name__}: {error})"
+            ) from error
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from error
+    if left_out := len(tasks) - len(sentences):
+        _log.warning("%s: %d tasks left out: no submitted annotation", config.path, left_out)
+    return sentences
+
+
+def _label_studio_span(result: dict[str, Any], text: str) -> dict[str, Any] | None:
+    """A result as a span; None for one that is no label of the text."""
+    if result["type"] != "labels":
+        return None
+    value = result["value"]
+    start, end, labels = value["start"], value["end"], value["labels"]
+    if len(labels) != 1:
+        raise ValueError(f"expected one label at [{start}, {end}), found {labels}")
+    # It stores the end of a line as two characters, a backslash and an n.
+    found, stored = (
+        re.sub(r"\\n|\s", "", each)
+        for each in (text[start:end], value.get("text", text[start:end]))
+    )
+    if found != stored:
+        raise ValueError(
+            f"{text[start:end]!r} at [{start}, {end}), but Label Studio marked {value['text']!r}; "
+            "old versions of it count characters beyond U+FFFF twice"
+        )
+    return {"start": start, "end": end, "label": labels[0]}
 
 
 def read_parquet(config: TaggedSourceConfig) -> list[FileSentence]:
@@ -254,6 +323,9 @@ def _tag(tag: str, where: str, names: list[str]) -> str:
 
 
 def _from_spans(row: dict[str, Any], where: str) -> FileSentence:
+    if "answer" in row:
+        # Prodigy writes no spans where none were marked.
+        row = {"spans": [], **row}
     text, keys = row.get("text"), [key for key in _SPANS if key in row]
     if not isinstance(text, str) or len(keys) != 1 or not isinstance(row[keys[0]], list):
         raise DataError(
@@ -288,5 +360,6 @@ def _mention(span: Any) -> Mention:
 FORMATS: dict[str, Callable[[TaggedSourceConfig], list[FileSentence]]] = {
     "conll": read_conll,
     "jsonl": read_jsonl,
+    "label-studio": read_label_studio,
     "parquet": read_parquet,
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -48,7 +49,14 @@ from xner.shards.statistics import Statistics
 # Reading and committing wait for storage more than they compute.
 _TASK_CPUS = 0.25
 
+# Ray Data keeps every read task as an object of its own, and puts them all before the first one
+# runs; with more shards than this, a task reads several, one after the other.
+_MAX_READ_TASKS = 4000
+
 _READ_BLOCK_BYTES = 64 * 2**20
+
+# Less than any row: a parcel, which is one row, is never put into a block with another.
+_PARCEL_BLOCK_BYTES = 1
 
 # A task that sorts takes so much input at once and about twice as much memory. Ray's own choice,
 # four times this, would let it pass two gibibytes.
@@ -170,7 +178,7 @@ class RayEngine:
         """See :class:`xner.engine.flow.Engine`."""
         if not names:
             return
-        with DataContext.current(_data_context(block_bytes=None)):
+        with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
             dataset = _parcels(names, lambda name: _read_parcel(name, read), steps)
             dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_AS_TASK)
         for batch in _batches(dataset):
@@ -180,7 +188,7 @@ class RayEngine:
         """See :class:`xner.engine.flow.Engine`."""
         if not tables:
             return
-        with DataContext.current(_data_context(block_bytes=None)):
+        with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
             dataset = _parcels(tables, lambda table: _parcel("", table), steps)
         for batch in _batches(dataset):
             for row in range(batch.num_rows):
@@ -188,7 +196,7 @@ class RayEngine:
 
     def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> RayFlow:
         """See :class:`xner.engine.flow.Engine`."""
-        with DataContext.current(_data_context(block_bytes=_READ_BLOCK_BYTES)):
+        with DataContext.current(_data_context(_READ_BLOCK_BYTES)):
             return RayFlow(_read(sources, reader, num_cpus=1))
 
     def run_graph(
@@ -296,7 +304,7 @@ def _counted(table: pa.Table, counter: Any) -> pa.Table:
     return table
 
 
-def _data_context(block_bytes: int | None) -> DataContext:
+def _data_context(block_bytes: int) -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = block_bytes
     context.shuffle_input_batch_bytes = _SORT_BATCH_BYTES
@@ -338,40 +346,59 @@ def _parcels(
     sources: Sequence[Any], parcel: Callable[[Any], pa.Table], steps: Sequence[Step]
 ) -> Dataset:
     """A parcel of each source, taken through the steps."""
-    dataset = _read(sources, lambda source: [_carrying(parcel, source)], num_cpus=_TASK_CPUS)
-    for step in steps:
-        dataset = _map_parcels(dataset, step)
+    size = math.ceil(len(sources) / _MAX_READ_TASKS)
+    groups = [sources[start : start + size] for start in range(0, len(sources), size)]
+    dataset = _read(
+        groups,
+        lambda group: (_carrying(parcel, source) for source in group),
+        num_cpus=_TASK_CPUS,
+    )
+    for together in _joined(steps):
+        dataset = _map_parcels(dataset, together)
     return dataset
 
 
-def _map_parcels(dataset: Dataset, step: Step) -> Dataset:
-    if step.pool is None:
-        return dataset.map_batches(_run_in_task, fn_args=(step,), **_AS_TASK)
-    gpus = {"num_gpus": step.pool.num_gpus} if step.pool.num_gpus else {}
+def _joined(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps, those that run in the same actors together."""
+    groups: list[list[Step]] = []
+    for step in steps:
+        if step.joins:
+            groups[-1].append(step)
+        else:
+            groups.append([step])
+    return groups
+
+
+def _map_parcels(dataset: Dataset, steps: Sequence[Step]) -> Dataset:
+    pool = steps[0].pool
+    if pool is None:
+        return dataset.map_batches(_run_in_task, fn_args=(steps,), **_AS_TASK)
+    gpus = {"num_gpus": pool.num_gpus} if pool.num_gpus else {}
     return dataset.map_batches(
         _Actor,
-        fn_constructor_args=(step,),
+        fn_constructor_args=(steps,),
         batch_size=1,
         batch_format="pyarrow",
-        num_cpus=step.pool.num_cpus,
-        compute=ActorPoolStrategy(min_size=step.pool.min_size, max_size=step.pool.max_size),
+        num_cpus=pool.num_cpus,
+        compute=ActorPoolStrategy(min_size=pool.min_size, max_size=pool.max_size),
         **gpus,
     )
 
 
 class _Actor:
-    """Holds a step's model and takes one shard after the other through it."""
+    """Holds the models of its steps and takes one shard after the other through them."""
 
-    def __init__(self, step: Step) -> None:
-        self._name = step.name
-        self._stage = _carrying(step.make, *step.arguments)
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._stages = [(step.name, _carrying(step.make, *step.arguments)) for step in steps]
 
     def __call__(self, parcel: pa.Table) -> pa.Table:
-        return _run(parcel, self._name, self._stage)
+        for name, stage in self._stages:
+            parcel = _run(parcel, name, stage)
+        return parcel
 
 
-def _run_in_task(parcel: pa.Table, step: Step) -> pa.Table:
-    return _run(parcel, step.name, _carrying(step.make, *step.arguments))
+def _run_in_task(parcel: pa.Table, steps: Sequence[Step]) -> pa.Table:
+    return _Actor(steps)(parcel)
 
 
 def _run(parcel: pa.Table, name: str, stage: TableFunction) -> pa.Table:

@@ -28,13 +28,15 @@ class Step:
     """A stage and where it runs.
 
     ``make(*arguments)`` gives the function from table to table: once in every actor of ``pool``,
-    or, without a pool, wherever there is a CPU.
+    or, without a pool, wherever there is a CPU. One that ``joins`` runs in the actors of the step
+    before, which hold both.
     """
 
     name: str
     make: Callable[..., TableFunction]
     arguments: tuple[Any, ...] = ()
     pool: PoolConfig | None = None
+    joins: bool = False
 
 
 @dataclass(frozen=True)

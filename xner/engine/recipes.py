@@ -18,8 +18,11 @@ from xner.config import (
     AlignerConfig,
     LinksConfig,
     ModelConfig,
+    PoolConfig,
     PrepareConfig,
     ProjectConfig,
+    QualityConfig,
+    RefilterConfig,
     RelabelConfig,
 )
 from xner.corpora.opus import Archive, archives
@@ -28,14 +31,15 @@ from xner.engine import preparing
 from xner.engine.choose import engine_for
 from xner.engine.flow import Flow, ShardResult, Step
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
-from xner.errors import ConfigError, DataError
+from xner.errors import ConfigError, DataError, XnerError
 from xner.models import eflomal
 from xner.models.aligner import read_settings
 from xner.models.encoder import content_hash, resolve
 from xner.models.tagger import entity_types
 from xner.models.word_links import require_languages_of
 from xner.shards import schema
-from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run
+from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run, input_shards
+from xner.shards.remote import ask
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -59,14 +63,9 @@ class CorpusProjection:
         teacher, teacher_folder = model_found(config.teacher)
         aligner, identity = aligner_found(config.aligner)
         labels = tuple(entity_types(teacher_folder))
-        unknown = set(config.quality.labels or ()) - set(labels)
-        if unknown:
-            raise ConfigError(
-                f"quality.labels: {', '.join(sorted(unknown))} unknown to the teacher "
-                f"{config.teacher.model}, which knows {', '.join(labels)}"
-            )
+        _check_labels(config.quality, labels, f"the teacher {config.teacher.model}")
         pairs = Folder.at(config.pairs)
-        _check_finished(pairs)
+        _check_finished(pairs, input_shards(pairs))
         if aligner.links is not None:
             _check_languages(pairs, aligner.links)
         made_by = pairs.read_json(RUN_FILE) or {}
@@ -78,24 +77,28 @@ class CorpusProjection:
         }
         config = config.model_copy(update={"teacher": teacher, "aligner": aligner})
         run = Run(Folder.at(config.output), "project_corpus", fingerprint)
-        # A wrong folder must be told of before the output folder is taken for it.
-        run.pending(pairs)
         return cls(config, run, pairs, labels)
 
     def run_pending(self) -> Iterator[ShardResult]:
         """Label, align, project and commit every pending shard; results as they come."""
-        config = self.config
-        engine = engine_for(config.engine, [config.teacher.pool, config.aligner.pool])
+        config, own = self.config, self.config.aligner.pool
+        engine = engine_for(config.engine, pools_of(config))
         return engine.run_shards(
             self.run.pending(self.pairs),
             read=partial(_read_shard, self.pairs, schema.PAIRS),
             steps=[
                 Step("label", Label, (config.teacher,), config.teacher.pool),
-                Step("align", Align, (config.aligner,), config.aligner.pool),
+                Step("align", Align, (config.aligner,), own, joins=own is None),
                 Step("project", Project, (config.quality, self.labels)),
             ],
             commit=partial(_commit, self.run),
         )
+
+
+def pools_of(config: ProjectConfig) -> list[PoolConfig]:
+    """The pools of actors that the main job reserves."""
+    own = config.aligner.pool
+    return [config.teacher.pool] if own is None else [config.teacher.pool, own]
 
 
 @dataclass(frozen=True)
@@ -114,10 +117,7 @@ class CorpusRelabelling:
         pseudo = Folder.at(config.pseudo)
         made_by = pseudo.read_json(RUN_FILE) or {}
         fingerprint = {
-            # Who labelled first is told on, for whoever has only these shards.
-            **{
-                part: made_by[part] for part in ("teacher", "aligner", "quality") if part in made_by
-            },
+            **_told_on(made_by, "teacher", "aligner", "quality"),
             "pseudo": made_by.get("fingerprint", str(pseudo)),
             "student": {
                 **model_identity(student, student_folder),
@@ -126,9 +126,8 @@ class CorpusRelabelling:
             },
         }
         run = Run(Folder.at(config.output), "relabel", fingerprint)
-        run.pending(pseudo)
         known = entity_types(student_folder)
-        labels = tuple(dict.fromkeys([*_labels_of(pseudo), *known]))
+        labels = tuple(dict.fromkeys([*_labels_of(pseudo, input_shards(pseudo)[0]), *known]))
         return cls(config.model_copy(update={"student": student}), run, pseudo, labels)
 
     def run_pending(self) -> Iterator[ShardResult]:
@@ -144,9 +143,64 @@ class CorpusRelabelling:
         )
 
 
-def _labels_of(pseudo: Folder) -> list[str]:
-    """The entity types of pseudo-labelled shards; the same in all of a run."""
-    name = pseudo.names(SHARD)[0]
+@dataclass(frozen=True)
+class CorpusRefiltering:
+    """Pseudo-labelled shards, to be judged again by other rules from the scores they keep."""
+
+    config: RefilterConfig
+    run: Run
+    pseudo: Folder
+    labels: tuple[str, ...]
+
+    @classmethod
+    def plan(cls, config: RefilterConfig) -> CorpusRefiltering:
+        """Find the shards. Raises ConfigError for shards that a student had a say in."""
+        pseudo = Folder.at(config.pseudo)
+        made_by = pseudo.read_json(RUN_FILE) or {}
+        fingerprint = {
+            **_told_on(made_by, "pairs", "teacher", "aligner"),
+            "pseudo": made_by.get("fingerprint", str(pseudo)),
+            "quality": config.quality.model_dump(mode="json"),
+        }
+        run = Run(Folder.at(config.output), "refilter", fingerprint)
+        names = input_shards(pseudo)
+        # A student's mentions have no candidates: judged again, the rows would lose them.
+        if made_by.get("job") not in ("project_corpus", "refilter"):
+            raise ConfigError(
+                f"pseudo {pseudo}: its {RUN_FILE} says it is of {made_by.get('job', 'no job')}; "
+                "expected project_corpus or refilter. Of relabelled shards, refilter those that "
+                "the student was asked about, and relabel what comes out"
+            )
+        labels = tuple(_labels_of(pseudo, names[0]))
+        _check_labels(config.quality, labels, f"the shards of {pseudo}")
+        return cls(config, run, pseudo, labels)
+
+    def run_pending(self) -> Iterator[ShardResult]:
+        """Judge and commit every pending shard; results as they come."""
+        return engine_for(self.config.engine).run_shards(
+            self.run.pending(self.pseudo),
+            read=partial(_read_shard, self.pseudo, schema.ALIGNED),
+            steps=[Step("project", Project, (self.config.quality, self.labels))],
+            commit=partial(_commit, self.run),
+        )
+
+
+def _told_on(made_by: Mapping[str, Any], *parts: str) -> dict[str, Any]:
+    """What the inputs' record says of who labelled them, for whoever has only the outputs."""
+    return {part: made_by[part] for part in parts if part in made_by}
+
+
+def _check_labels(quality: QualityConfig, known: Sequence[str], who: str) -> None:
+    unknown = set(quality.labels or ()) - set(known)
+    if unknown:
+        raise ConfigError(
+            f"quality.labels: {', '.join(sorted(unknown))} unknown to {who}; "
+            f"expected some of {', '.join(known)}"
+        )
+
+
+def _labels_of(pseudo: Folder, name: str) -> list[str]:
+    """The entity types of a pseudo-labelled shard; the same in all of a run."""
     try:
         return labels_in(pseudo.read_footer(name))
     except KeyError as error:
@@ -156,11 +210,11 @@ def _labels_of(pseudo: Folder) -> list[str]:
         ) from error
 
 
-def _check_finished(pairs: Folder) -> None:
+def _check_finished(pairs: Folder, names: Sequence[str]) -> None:
     """Refuse pairs of a preparation that died: the shards that it lacks would never be missed."""
     if not pairs.exists(RUN_FILE):
         return
-    for folder in sorted({name.rpartition("/")[0] for name in pairs.names(SHARD)}):
+    for folder in sorted({name.rpartition("/")[0] for name in names}):
         if not pairs.exists(f"{folder}/{SUMMARY_FILE}".lstrip("/")):
             raise ConfigError(
                 f"pairs {pairs / folder}: its preparation is not finished; run prepare_corpus again"
@@ -226,14 +280,14 @@ def links_found(config: LinksConfig) -> tuple[LinksConfig, str | None]:
 def model_found(config: Model) -> tuple[Model, Path]:
     """The configuration as every node must read it, and the model's folder on this machine.
 
-    A local folder by its absolute path; a name on the hub with the commit that it stands for now,
-    so that a node which downloads it later gets the same weights.
+    A local folder by its absolute path; a name on the hub with the commit that it stands for now, a
+    URL with what its files are now, so that a node that downloads it later gets the same weights.
     """
     assert config.model is not None
     folder = resolve(config.model, config.revision).absolute()
     if Path(config.model).expanduser().is_dir():
         return config.model_copy(update={"model": str(folder)}), folder
-    # The hub's cache names a snapshot's folder by its commit.
+    # The hub's cache names a snapshot's folder by its commit, the copy of a URL by its files.
     return config.model_copy(update={"revision": folder.name}), folder
 
 
@@ -244,7 +298,8 @@ def model_identity(config: ModelConfig, folder: Path) -> dict[str, Any]:
 
 def _deciding(config: BaseModel) -> dict[str, Any]:
     """The settings of a model or of word links that can change a label."""
-    elsewhere = {"model", "revision", "device", "pool", "batch_tokens", "name", "label_map"}
+    elsewhere = {"model", "revision", "device", "pool", "batch_tokens", "compile"}
+    elsewhere |= {"name", "label_map"}
     return config.model_dump(
         mode="json", exclude={**dict.fromkeys(elsewhere, True), "links": {"model", "revision"}}
     )
@@ -254,8 +309,8 @@ def _num_bytes(path: str) -> int | None:
     """The size of a file; None where its location does not say."""
     filesystem, name = url_to_fs(path)
     try:
-        size = filesystem.size(name)
-    except OSError:
+        size = ask(path, filesystem, lambda: filesystem.size(name))
+    except (FileNotFoundError, XnerError):
         return None
     return None if size is None else int(size)
 

@@ -29,8 +29,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from xner.config import AlignerConfig, Record
 from xner.errors import ConfigError
-from xner.models.batching import TokenBudget, padded_length
+from xner.models.batching import Batch, TokenBudget
 from xner.models.encoder import (
+    compiled,
     load_encoder,
     load_tokenizer,
     pick_device,
@@ -147,7 +148,8 @@ class PairHead(nn.Module):
 class AlignerNetwork(nn.Module):
     """Encoder and head; `forward(batch)` gives logits [rows, names, positions] in float32.
 
-    `batch` is what `collate` returns. Cells outside `name_mask` and `target_mask` are meaningless.
+    `batch` is what `collate` returns; without `attention_mask` nothing in it is padded. Cells
+    outside `name_mask` and `target_mask` are meaningless.
     """
 
     def __init__(self, encoder: PreTrainedModel, layout: Layout) -> None:
@@ -162,7 +164,7 @@ class AlignerNetwork(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         types = {"token_type_ids": batch["token_type_ids"]} if self._knows_types else {}
         states = self.encoder(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], **types
+            input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask"), **types
         ).last_hidden_state
         numbers = torch.arange(batch["name_mask"].shape[1], device=states.device)
         is_name = (batch["name_number"][:, None, :] == numbers[:, None]).to(states.dtype)
@@ -340,9 +342,8 @@ def collate(
     encoded: Encoded,
     indices: np.ndarray,
     pad_id: int,
-    multiple_of: int = 8,
     targets: Sequence[np.ndarray] | None = None,
-) -> dict[str, Tensor]:
+) -> Batch:
     """Rows `indices` padded to one length, as AlignerNetwork takes them.
 
     `input_ids`, `attention_mask`, `token_type_ids`, `name_number`, `target_mask` [rows, positions];
@@ -351,7 +352,7 @@ def collate(
     indices = np.asarray(indices)
     starts, ends = encoded.bounds[indices], encoded.bounds[indices + 1]
     num_names = encoded.name_bounds[indices + 1] - encoded.name_bounds[indices]
-    width = padded_length(int((ends - starts).max()), multiple_of)
+    width = int((ends - starts).max())
     mask = np.arange(width) < (ends - starts)[:, None]
     source = ranges(starts, ends)
 
@@ -446,11 +447,11 @@ class Aligner:
     ) -> None:
         """`loaded`: what is in memory already, as load_aligner returns it; taken where it is."""
         network, self.tokenizer, self.settings = loaded or self._load(config)
-        self.network = network.eval()
         self.device = network.encoder.device
+        self.network = compiled(network.eval(), config.compile)
         wanted = self.settings.max_length if config.max_length is None else config.max_length
         self.max_length = window_length(network.encoder, self.tokenizer, wanted)
-        self.budget = TokenBudget(config.batch_tokens)
+        self.budget = TokenBudget(config.batch_tokens, self.device)
         self.num_names_too_long = 0
 
     @staticmethod
@@ -495,9 +496,11 @@ class Aligner:
         num_words = np.diff(words.bounds)
         cells = offsets_of([len(own) * int(n) for own, n in zip(names, num_words, strict=True)])
         flat = np.zeros(cells[-1], dtype=np.float32)
-        forward = functools.partial(self._forward, encoded)
-        for rows, (probabilities, mask) in self.budget.run(forward, encoded.lengths):
-            row, name, position = np.nonzero(mask)
+        pad = functools.partial(collate, encoded, pad_id=self.tokenizer.pad_token_id)
+        for rows, batch, (probabilities,) in self.budget.run(
+            pad, self._probabilities, encoded.lengths
+        ):
+            row, name, position = np.nonzero(_counting(encoded, rows, batch))
             values = probabilities[row, name, position]
             row = rows[row]
             request = encoded.request_index[row]
@@ -513,17 +516,8 @@ class Aligner:
             for number, own in enumerate(names)
         ]
 
-    def _forward(self, encoded: Encoded, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities [rows, names, positions], and which of them count."""
-        batch = collate(encoded, rows, self.tokenizer.pad_token_id)
-        with torch.inference_mode():
-            logits = self.network({key: value.to(self.device) for key, value in batch.items()})
-            probabilities = logits.sigmoid().cpu().numpy()
-        source = ranges(encoded.bounds[rows], encoded.bounds[rows + 1])
-        mask = pair_mask(batch).numpy()
-        is_best = np.zeros((mask.shape[0], mask.shape[2]), dtype=bool)
-        is_best[batch["attention_mask"].numpy() == 1] = encoded.is_best[source]
-        return probabilities, mask & is_best[:, None, :]
+    def _probabilities(self, batch: Batch) -> tuple[Tensor]:
+        return (self.network(batch).sigmoid(),)
 
     def _count_names_without_row(
         self, encoded: Encoded, pairs: list[tuple[list[str], str]]
@@ -537,3 +531,12 @@ class Aligner:
                 self.max_length,
             )
         self.num_names_too_long += len(too_long)
+
+
+def _counting(encoded: Encoded, rows: np.ndarray, batch: Batch) -> np.ndarray:
+    """Which cells [rows, names, positions] of a batch's probabilities count."""
+    mask = pair_mask(batch).numpy()
+    is_best = np.zeros((mask.shape[0], mask.shape[2]), dtype=bool)
+    place = ranges(encoded.bounds[rows], encoded.bounds[rows + 1])
+    is_best[batch["attention_mask"].numpy() == 1] = encoded.is_best[place]
+    return mask & is_best[:, None, :]

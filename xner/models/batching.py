@@ -1,89 +1,251 @@
 """Batches by token budget: rows of like length together, as many as fit.
 
 A batch costs rows times its longest row, so rows are taken from the longest down and a batch is
-closed when one more row would exceed the budget; sorted so, little of it is padding. A budget that
-proves too large for the device's memory is halved for good.
+closed when one more row would exceed the budget; sorted so, little of it is padding, and in a large
+shard most batches have none. A budget that proves too large for the device's memory is halved for
+good. On a GPU the next batch is on its way before the last one's results are read, so that the
+device does not wait while rows are laid out and results taken apart.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
+from torch import Tensor
 
-T = TypeVar("T")
+from xner.config import BatchTokens
+
+# Budgets that are tried for `auto`, and the one for work that is too small to try any.
+_TRIED_ON_CPU = (256, 512, 1024, 2048, 4096)
+_TRIED_ON_GPU = (4096, 8192, 16_384, 32_768, 65_536, 131_072)
+_UNTRIED_ON_CPU, _UNTRIED_ON_GPU = 2048, 16_384
+
+# Trying takes about as long as this many sub-words of the largest budget tried: a small part of
+# the work from here on.
+_WORTH_TRYING = 100
+
+_LEAST_GAIN = 1.03
+_MEMORY_SHARE = 0.8
+
+Batch = dict[str, Tensor]
 
 logger = logging.getLogger(__name__)
 
 
-def padded_length(length: int, multiple_of: int) -> int:
-    """`length` rounded up: tensor cores and vector units like even shapes."""
-    return -(-length // multiple_of) * multiple_of
+@dataclass(frozen=True)
+class Usage:
+    """What forwards have cost; adds up with ``+``.
+
+    ``tokens``: sub-words read; ``cells``: those computed, padding included; ``seconds``: time of
+    the device; ``forwards``: how many there were.
+    """
+
+    tokens: int = 0
+    cells: int = 0
+    seconds: float = 0.0
+    forwards: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.tokens + other.tokens,
+            self.cells + other.cells,
+            self.seconds + other.seconds,
+            self.forwards + other.forwards,
+        )
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the computed sub-words that are padding."""
+        return 1 - self.tokens / self.cells if self.cells else 0.0
 
 
-def batches(lengths: np.ndarray, batch_tokens: int, multiple_of: int = 8) -> list[np.ndarray]:
-    """Indices of rows, a batch each: longest first, rows * padded longest row <= batch_tokens.
+def batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+    """Indices of rows, a batch each: longest first, rows * longest row <= batch_tokens.
 
     A batch has at least one row, also where that row alone exceeds the budget. Rows of equal length
     stay in their order, so that the same lengths give the same batches.
     """
     order = np.argsort(-lengths, kind="stable")
-    return list(split_by_budget(order, lengths, batch_tokens, multiple_of))
+    return list(split_by_budget(order, lengths, batch_tokens))
 
 
-def split_by_budget(
-    rows: np.ndarray, lengths: np.ndarray, budget: int, multiple_of: int = 1
-) -> Iterator[np.ndarray]:
+def split_by_budget(rows: np.ndarray, lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
     """Cut rows that are sorted longest first into runs that fit the budget, or of one row."""
     start = 0
     while start < len(rows):
-        longest = padded_length(int(lengths[rows[start]]), multiple_of)
+        longest = int(lengths[rows[start]])
         end = start + max(1, budget // max(longest, 1))
         yield rows[start:end]
         start = end
 
 
-class TokenBudget:
-    """A budget in sub-words (rows times the longest row) that learns what the device can hold."""
+@dataclass(frozen=True)
+class Launched:
+    """A forward whose results may not be there yet.
 
-    def __init__(self, batch_tokens: int, multiple_of: int = 8) -> None:
-        self.batch_tokens = batch_tokens
-        self.multiple_of = multiple_of
+    ``events``: its start and end on a GPU; ``seconds``: its time where it is done already.
+    """
+
+    rows: np.ndarray
+    batch: Batch
+    results: tuple[Tensor, ...]
+    cells: int
+    events: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
+    seconds: float = 0.0
+
+    def wait(self) -> tuple[tuple[np.ndarray, ...], float]:
+        """The results, and the seconds that the device took."""
+        seconds = self.seconds
+        if self.events is not None:
+            start, end = self.events
+            end.synchronize()
+            seconds = start.elapsed_time(end) / 1000
+        return tuple(result.numpy() for result in self.results), seconds
+
+
+class TokenBudget:
+    """A budget in sub-words (rows times the longest row) that learns what the device can do.
+
+    ``usage``: what all forwards so far have cost.
+    """
+
+    def __init__(self, batch_tokens: BatchTokens, device: torch.device) -> None:
+        self.device = device
+        self.usage = Usage()
+        self._is_gpu = device.type == "cuda"
+        self._is_open = batch_tokens == "auto"
+        untried = _UNTRIED_ON_GPU if self._is_gpu else _UNTRIED_ON_CPU
+        self.batch_tokens = untried if batch_tokens == "auto" else batch_tokens
 
     def run(
-        self, forward: Callable[[np.ndarray], T], lengths: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, T]]:
-        """Yield (rows, forward(rows)) for batches that together hold every row once.
+        self,
+        collate: Callable[[np.ndarray], Batch],
+        forward: Callable[[Batch], tuple[Tensor, ...]],
+        lengths: np.ndarray,
+    ) -> Iterator[tuple[np.ndarray, Batch, tuple[np.ndarray, ...]]]:
+        """Yield (rows, collate(rows), results) for batches that together hold every row once.
+
+        ``collate`` lays rows out on the CPU, ``forward`` gets that on the device and returns
+        tensors there, which come back as arrays. ``lengths`` [rows] in sub-words.
 
         On torch.OutOfMemoryError the batch is split in two, and the smaller budget holds for all
         later batches and calls; a single row that does not fit raises.
         """
-        pending = batches(lengths, self.batch_tokens, self.multiple_of)[::-1]
-        while pending:
-            rows = pending.pop()
-            cells = len(rows) * padded_length(int(lengths[rows].max()), self.multiple_of)
-            if cells > self.batch_tokens and len(rows) > 1:
-                pending += self._halves(rows)
-                continue
-            try:
-                result = forward(rows)
-            except torch.OutOfMemoryError:
-                if len(rows) == 1:
-                    raise
+        if self._is_open and lengths.sum() > _WORTH_TRYING * self.batch_tokens:
+            self._find_budget(collate, forward, lengths)
+        pending = batches(lengths, self.batch_tokens)[::-1]
+        launched: deque[Launched] = deque()
+        while pending or launched:
+            if pending and len(launched) < (2 if self._is_gpu else 1):
+                rows = pending.pop()
+                cells = len(rows) * int(lengths[rows].max())
+                if cells > self.batch_tokens and len(rows) > 1:
+                    pending += _halves(rows)
+                    continue
+                try:
+                    launched.append(self._launch(rows, cells, collate(rows), forward))
+                    continue
+                except torch.OutOfMemoryError:
+                    if len(rows) == 1:
+                        raise
+                # Outside of the handler: its traceback would keep the failed tensors alive.
+                self._halve(cells)
+                pending += _halves(rows)
             else:
-                yield rows, result
-                continue
-            # Outside of the handler: its traceback would keep the failed batch's tensors alive.
-            self.batch_tokens = cells // 2
-            logger.warning("out of memory: batch_tokens is now %d", self.batch_tokens)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            pending += self._halves(rows)
+                oldest = launched.popleft()
+                results, seconds = oldest.wait()
+                tokens = int(lengths[oldest.rows].sum())
+                self.usage += Usage(tokens, oldest.cells, seconds, 1)
+                yield oldest.rows, oldest.batch, results
 
-    @staticmethod
-    def _halves(rows: np.ndarray) -> list[np.ndarray]:
-        middle = (len(rows) + 1) // 2
-        return [rows[middle:], rows[:middle]]
+    def _launch(
+        self,
+        rows: np.ndarray,
+        cells: int,
+        batch: Batch,
+        forward: Callable[[Batch], tuple[Tensor, ...]],
+    ) -> Launched:
+        if cells == int(batch["attention_mask"].sum()):
+            # Nothing is padded: attention has faster kernels where it has nothing to mask.
+            inputs = {name: values for name, values in batch.items() if name != "attention_mask"}
+        else:
+            inputs = batch
+        with torch.inference_mode():
+            if not self._is_gpu:
+                started = time.perf_counter()
+                results = forward(inputs)
+                return Launched(rows, batch, results, cells, seconds=time.perf_counter() - started)
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            there = {
+                name: values.pin_memory().to(self.device, non_blocking=True)
+                for name, values in inputs.items()
+            }
+            start.record()
+            on_device = forward(there)
+            results = tuple(
+                torch.empty(result.shape, dtype=result.dtype, pin_memory=True).copy_(
+                    result, non_blocking=True
+                )
+                for result in on_device
+            )
+            end.record()
+            return Launched(rows, batch, results, cells, (start, end))
+
+    def _halve(self, cells: int) -> None:
+        self.batch_tokens = cells // 2
+        logger.warning("out of memory: batch_tokens is now %d", self.batch_tokens)
+        if self._is_gpu:
+            torch.cuda.empty_cache()
+
+    def _find_budget(
+        self,
+        collate: Callable[[np.ndarray], Batch],
+        forward: Callable[[Batch], tuple[Tensor, ...]],
+        lengths: np.ndarray,
+    ) -> None:
+        """Set the largest budget that is still faster than half of it, on rows of middle length.
+
+        Each is tried twice and the better time counts: the first forward of a shape also pays for
+        memory and kernels that later ones find there.
+        """
+        self._is_open = False
+        middle = int(np.argsort(lengths, kind="stable")[len(lengths) // 2])
+        length = int(lengths[middle])
+        best_rate, found = 0.0, self.batch_tokens
+        tried = _TRIED_ON_GPU if self._is_gpu else _TRIED_ON_CPU
+        for budget, larger in pairwise((*tried, 2 * tried[-1])):
+            rows = np.full(max(1, budget // length), middle)
+            batch, cells = collate(rows), len(rows) * length
+            try:
+                seconds = min(self._launch(rows, cells, batch, forward).wait()[1] for _ in "12")
+            except torch.OutOfMemoryError:
+                break
+            if cells / seconds < _LEAST_GAIN * best_rate:
+                break
+            best_rate, found = cells / seconds, budget
+            if self._is_gpu and not _fits(self.device, larger / budget):
+                break
+        if self._is_gpu:
+            torch.cuda.empty_cache()
+        self.batch_tokens = found
+        logger.info("batch_tokens = %d, %d sub-words/s", found, best_rate)
+
+
+def _fits(device: torch.device, factor: float) -> bool:
+    """Whether ``factor`` times the memory used at most so far is within what may be used."""
+    free, _ = torch.cuda.mem_get_info(device)
+    held = torch.cuda.memory_reserved(device)
+    peak = torch.cuda.max_memory_allocated(device)
+    return factor * peak < _MEMORY_SHARE * (free + held)
+
+
+def _halves(rows: np.ndarray) -> list[np.ndarray]:
+    middle = (len(rows) + 1) // 2
+    return [rows[middle:], rows[:middle]]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import huggingface_hub
 import torch
@@ -30,6 +32,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from xner.errors import ConfigError
+from xner.models.fetching import fetch
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -51,15 +54,22 @@ MODEL_FILES = (
 )
 DEFAULT_WINDOW = 512
 
+Module = TypeVar("Module", bound=nn.Module)
+
+logger = logging.getLogger(__name__)
+
 
 def resolve(name: str | Path, revision: str | None = None) -> Path:
-    """The local folder of a model: `name` itself, or its snapshot from the Hugging Face hub.
+    """The local folder of a model: `name` itself, a copy of the folder at a URL, or its snapshot
+    from the Hugging Face hub.
 
     Raises ConfigError for a folder without config.json, tokenizer or safetensors, and for a hub
-    name that does not exist or cannot be reached.
+    name that does not exist or cannot be reached; TransientError for a URL that does not answer.
     """
     folder = Path(name).expanduser()
-    if not folder.is_dir():
+    if "://" in str(name):
+        folder = fetch(str(name), MODEL_FILES, revision)
+    elif not folder.is_dir():
         folder = _download(str(name), revision)
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder}: no config.json, so this is not a model folder")
@@ -69,7 +79,25 @@ def resolve(name: str | Path, revision: str | None = None) -> Path:
         raise ConfigError(f"{folder}: weights must be *.safetensors; {found}")
     if not _matching(folder, TOKENIZER_FILES):
         raise ConfigError(f"{folder}: no tokenizer (expected tokenizer.json beside config.json)")
+    _check_indices(folder)
     return folder
+
+
+def _check_indices(folder: Path) -> None:
+    """Refuse an index that names other files than safetensors of the folder.
+
+    transformers would unpickle the one, and leave the folder for the other.
+    """
+    for path in _matching(folder, ("*.safetensors.index.json",)):
+        try:
+            names = set(json.loads(path.read_bytes())["weight_map"].values())
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ConfigError(f"{path}: not an index of weights: {error!r}") from error
+        there = {each.name for each in _matching(folder, ("*.safetensors",))}
+        if strangers := names - there:
+            raise ConfigError(
+                f"{path}: names {min(map(str, strangers))!r}; expected *.safetensors beside it"
+            )
 
 
 def _download(name: str, revision: str | None) -> Path:
@@ -254,6 +282,24 @@ def pick_precision(setting: str, device: torch.device) -> torch.dtype:
             )
         return torch.bfloat16 if native else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[setting]
+
+
+def compiled(module: Module, is_wanted: bool) -> Module:
+    """The module, compiled for batches of any shape where that is wanted; it compiles when called.
+
+    How long that took is logged.
+    """
+    if not is_wanted:
+        return module
+    module.forward = torch.compile(module.forward, dynamic=True)  # type: ignore[method-assign]
+    started = time.perf_counter()
+
+    def report(*_: Any) -> None:
+        hook.remove()
+        logger.info("compiled and called once in %.0f s", time.perf_counter() - started)
+
+    hook = module.register_forward_hook(report)
+    return module
 
 
 def window_length(

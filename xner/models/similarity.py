@@ -7,6 +7,7 @@ where any of their sub-words are. Nothing is learned: the encoder must know both
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,9 +15,9 @@ from itertools import chain
 import numpy as np
 import torch
 
-from xner.config import LinksConfig
+from xner.config import BatchTokens, LinksConfig
 from xner.errors import ConfigError
-from xner.models.batching import TokenBudget
+from xner.models.batching import Batch, TokenBudget
 from xner.models.encoder import (
     load_encoder,
     load_tokenizer,
@@ -97,7 +98,7 @@ class SimilarityLinker:
         config: LinksConfig,
         device: str = "auto",
         precision: str = "auto",
-        batch_tokens: int = 8192,
+        batch_tokens: BatchTokens = "auto",
     ) -> None:
         """The last three as in ModelConfig. Raises ConfigError for a layer that is not there."""
         assert config.model is not None
@@ -115,7 +116,7 @@ class SimilarityLinker:
         self.device = pick_device(device)
         self.encoder = encoder.to(self.device, pick_precision(precision, self.device)).eval()
         self.matching = _MATCHINGS[config.matching]
-        self.budget = TokenBudget(batch_tokens)
+        self.budget = TokenBudget(batch_tokens, self.device)
 
     def links(self, pairs: Sequence[SentencePair]) -> list[np.ndarray]:
         """For each pair a float32 matrix [source words, target words]: 1 linked, 0 not.
@@ -145,16 +146,13 @@ class SimilarityLinker:
         windows = windowed(subwords, template(self.tokenizer), self.max_length)
         states = np.zeros((len(subwords.ids), self.encoder.config.hidden_size), np.float32)
 
-        def forward(rows: np.ndarray) -> np.ndarray:
-            batch = collate(windows, rows, self.tokenizer.pad_token_id)
-            with torch.inference_mode():
-                on_device = {name: values.to(self.device) for name, values in batch.items()}
-                layers = self.encoder(**on_device, output_hidden_states=True).hidden_states
-                kept = on_device["attention_mask"].bool()
-                unit = torch.nn.functional.normalize(layers[self.layer][kept].float(), dim=-1)
-                return unit.cpu().numpy()
+        def forward(batch: Batch) -> tuple[torch.Tensor]:
+            layers = self.encoder(**batch, output_hidden_states=True).hidden_states
+            return (torch.nn.functional.normalize(layers[self.layer].float(), dim=-1),)
 
-        for rows, values in self.budget.run(forward, windows.lengths):
+        pad = functools.partial(collate, windows, pad_id=self.tokenizer.pad_token_id)
+        for rows, batch, (unit,) in self.budget.run(pad, forward, windows.lengths):
+            values = unit[batch["attention_mask"].numpy() == 1]
             place = ranges(windows.bounds[rows], windows.bounds[rows + 1])
             subword = windows.subword[place]
             best = (subword >= 0) & (windows.best[subword] == place)

@@ -6,6 +6,7 @@ model, whose `id2label` are IOB2 tags.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -22,8 +23,9 @@ from transformers import (
 
 from xner.config import ModelConfig
 from xner.errors import ConfigError
-from xner.models.batching import TokenBudget, padded_length
+from xner.models.batching import Batch, TokenBudget
 from xner.models.encoder import (
+    compiled,
     load_config,
     load_tokenizer,
     load_weights,
@@ -162,17 +164,15 @@ def collate(
     encoded: Windowed,
     indices: np.ndarray,
     pad_id: int,
-    multiple_of: int = 8,
     labels: np.ndarray | None = None,
-) -> dict[str, torch.Tensor]:
+) -> Batch:
     """Windows `indices` padded to one length: `input_ids`, `attention_mask` [rows, positions].
 
     With `labels` [positions of `encoded`, from label_ids] also `labels` [rows, positions], -100 in
     the padding.
     """
     starts, ends = encoded.bounds[indices], encoded.bounds[np.asarray(indices) + 1]
-    width = padded_length(int((ends - starts).max()), multiple_of)
-    mask = np.arange(width) < (ends - starts)[:, None]
+    mask = np.arange((ends - starts).max()) < (ends - starts)[:, None]
     source = ranges(starts, ends)
 
     def padded(values: np.ndarray, filler: int) -> torch.Tensor:
@@ -217,11 +217,11 @@ class Tagger:
     ) -> None:
         """`loaded`: model and tokenizer that are in memory already, taken as and where they are."""
         model, self.tokenizer = loaded or self._load(config)
-        self.model = model.eval()
         self.device = model.device
+        self.model = compiled(model.eval(), config.compile)
         self.tags = [model.config.id2label[number] for number in range(model.config.num_labels)]
         self.max_length = window_length(model, self.tokenizer, config.max_length)
-        self.budget = TokenBudget(config.batch_tokens)
+        self.budget = TokenBudget(config.batch_tokens, self.device)
         # The tag of a further word that is read at the same sub-word: the mention goes on.
         self._going_on = np.array(
             [
@@ -275,18 +275,16 @@ class Tagger:
         chosen = np.full(len(encoded.input_ids) + 1, self.tags.index("O"), dtype=np.int64)
         scores = np.ones(len(encoded.input_ids) + 1, dtype=np.float32)
 
-        def forward(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            batch = collate(encoded, rows, self.tokenizer.pad_token_id)
-            with torch.inference_mode():
-                on_device = {name: values.to(self.device) for name, values in batch.items()}
-                best = self.model(**on_device).logits.float().softmax(-1).max(-1)
-                kept = batch["attention_mask"].bool()
-                return best.indices.cpu()[kept].numpy(), best.values.cpu()[kept].numpy()
+        def forward(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            best = self.model(**batch).logits.float().softmax(-1).max(-1)
+            return best.indices, best.values
 
-        for rows, (best_ids, best_scores) in self.budget.run(forward, encoded.lengths):
+        pad = functools.partial(collate, encoded, pad_id=self.tokenizer.pad_token_id)
+        for rows, batch, (ids, values) in self.budget.run(pad, forward, encoded.lengths):
             place = ranges(encoded.bounds[rows], encoded.bounds[rows + 1])
-            chosen[place] = best_ids
-            scores[place] = best_scores
+            is_read = batch["attention_mask"].numpy() == 1
+            chosen[place] = ids[is_read]
+            scores[place] = values[is_read]
 
         word_ids = chosen[encoded.read_at]
         again = np.zeros(len(word_ids), dtype=bool)

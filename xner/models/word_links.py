@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from xner.config import LinksConfig
+from xner.config import BatchTokens, LinksConfig
 from xner.errors import ConfigError, DataError
 from xner.shards.ledger import SHARD
 from xner.shards.schema import PAIRS, language_pairs
@@ -35,7 +35,10 @@ class WordLinker(Protocol):
 
 
 def word_linker(
-    config: LinksConfig, device: str = "auto", precision: str = "auto", batch_tokens: int = 8192
+    config: LinksConfig,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_tokens: BatchTokens = "auto",
 ) -> WordLinker:
     """The linker that the settings name, with its model loaded.
 

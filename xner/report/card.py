@@ -119,13 +119,13 @@ def tagger_card(
             {**each, "labels": _labelled_by(source), "notes": _notes(source)}
             for source, each in zip(config.data, read, strict=True)
         ],
-        made={without_credentials(path): _provenance(record) for path, record in made.items()},
+        made={without_credentials(path): provenance(record) for path, record in made.items()},
         training=_training(config, summary),
         selection=_selection(about["selected_on"], summary, config.optimization.keep_best),
         metrics=summary["metrics"],
         license=config.license
         or "Not stated: what the data and the encoder allow is for whoever publishes this to say.",
-        table=_table,
+        table=markdown_table,
     )
 
 
@@ -163,7 +163,7 @@ def _notes(source: TaggedSourceConfig) -> list[str]:
     return notes
 
 
-def _provenance(record: Made) -> dict[str, Any]:
+def provenance(record: Made) -> dict[str, Any]:
     """What ``run.json`` says of who labelled, and by which rules, as lines of a table."""
     return {
         f"{part} {key}".strip(): value
@@ -224,7 +224,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
     return found
 
 
-def _table(rows: Mapping[str, Any]) -> str:
+def markdown_table(rows: Mapping[str, Any]) -> str:
     """Names and values as a Markdown table."""
     lines: Sequence[str] = [f"| {key} | {_cell(value)} |" for key, value in rows.items()]
     return "\n".join(["| | |", "|---|---|", *lines, ""])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from xner.engine.flow import ShardResult
 from xner.errors import DataError
 from xner.report.terminal import print_summary, track, write_summary
-from xner.shards.ledger import Run, statistics_of
+from xner.shards.ledger import Run, input_shards, total_statistics
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -22,38 +23,43 @@ def label_pending(
     Raises DataError, after all is done that can be, when shards of ``inputs`` cannot be read.
     """
     run.open()
-    num_pending, num_done = len(run.pending(inputs)), len(run.done())
+    done = run.done()
+    num_done, num_pending = len(done), len(set(input_shards(inputs)).difference(done))
     started = time.perf_counter()
-    results: list[ShardResult] = []
+    # Sums, not the results: of these there may be tens of thousands.
+    computed, by_step = Statistics(), Counter[str]()
+    committed: set[str] = set()
+    broken: dict[str, str] = {}
     if num_pending:
-        results += track(
+        for result in track(
             run_pending(),
             description=job,
             total_shards=num_done + num_pending,
             already_done=num_done,
             statistics_of=lambda result: result.statistics,
-        )
+        ):
+            by_step.update(result.seconds)
+            if result.error:
+                broken[result.name] = str(result.error)
+            else:
+                committed.add(result.name)
+                computed += result.statistics
     else:
         print(f"{run.folder}: nothing to do, all {num_done} shards are there")
     seconds = time.perf_counter() - started
-    broken = [result for result in results if result.error]
-    computed = Statistics.total(result.statistics for result in results)
     done = run.done()
-    total = Statistics.total(statistics_of(run.folder, name) for name in done)
-    by_step: dict[str, float] = {}
-    for result in results:
-        for step, spent in result.seconds.items():
-            by_step[step] = by_step.get(step, 0.0) + spent
+    others = [name for name in done if name not in committed]
+    total = computed + total_statistics(run.folder, others)
     summary = {
         **total.to_dict(),
         "shards": len(done),
-        "broken_shards": {result.name: str(result.error) for result in broken},
+        "broken_shards": broken,
         "this_run": {
-            "shards": len(results) - len(broken),
+            "shards": len(committed),
             "rows": computed.rows,
             "seconds": seconds,
             "pairs_per_second": computed.rows / seconds if computed.rows else None,
-            "seconds_by_step": by_step,
+            "seconds_by_step": dict(by_step),
         },
     }
     write_summary(run.folder, summary)
@@ -65,5 +71,5 @@ def label_pending(
         rows |= {"seconds": seconds, "pairs/s": computed.rows / seconds}
     print_summary(f"{job}: {run.folder}", rows)
     if broken:
-        lines = "\n  ".join(str(result.error) for result in broken)
+        lines = "\n  ".join(broken.values())
         raise DataError(f"{len(broken)} shards could not be read and have no output:\n  {lines}")

@@ -124,6 +124,15 @@ class Folder:
         except FileNotFoundError:
             return False
 
+    def children(self) -> list[dict[str, Any]]:
+        """What the location says of the files and folders right in here; none where it is not."""
+        filesystem, path = self.filesystem, self.path("").rstrip("/")
+        filesystem.invalidate_cache(path)
+        try:
+            return list(self._ask(lambda: filesystem.ls(path, detail=True)))
+        except FileNotFoundError:
+            return []
+
     def exists(self, name: str) -> bool:
         """Whether the file is there; a location that does not answer is an error."""
         filesystem, path = self.filesystem, self.path(name)
@@ -194,7 +203,7 @@ class Folder:
             return json.loads(self.read(name))
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{self}/{name}: not valid JSON: {error}") from error
 
     def publish_json(self, name: str, value: Any) -> None:
@@ -248,7 +257,10 @@ class Folder:
             open_file(f"{self}/{name}", self.filesystem, self.path(name)) as file,
         ):
             metadata = pq.read_metadata(file).metadata or {}
-        return {key.decode(): value.decode() for key, value in metadata.items()}
+        try:
+            return {key.decode(): value.decode() for key, value in metadata.items()}
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self}/{name}: its footer holds what is no text: {error}") from error
 
 
 def read_file(url: str) -> bytes:

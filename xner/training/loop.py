@@ -166,6 +166,10 @@ class State:
         return next(iter(self.best(1)), 0)
 
 
+Track = Callable[[State, State, Callable[[int], float]], None]
+"""Takes the state at the last checkpoint, that at the next, and the learning rate of a step."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """A moment of a run, for logs and displays."""
@@ -219,8 +223,11 @@ def train(
     *,
     precision: torch.dtype = torch.float32,
     report: Callable[[Progress], None] = log_progress,
+    track: Track | None = None,
 ) -> State:
     """Train from the last checkpoint, or from the start, to the end; every worker calls this.
+
+    On the first worker ``track`` is told of each checkpoint before it is made.
 
     Raises:
         ConfigError: memory does not hold one example, or not a worker's ``forward_tokens``.
@@ -259,8 +266,9 @@ def train(
     if optimization.max_steps is not None:
         num_steps = min(num_steps, optimization.max_steps)
     stepper = _Stepper(
-        task, model, wrapped, optimizer, averages, optimization, place, precision, num_steps
+        task, model, wrapped, optimizer, averages, optimization, place, precision, num_steps, track
     )
+    stepper.committed = state
 
     while (
         state.epoch < optimization.epochs
@@ -303,6 +311,7 @@ class _Stepper:
         place: Place,
         precision: torch.dtype,
         num_steps: int,
+        track: Track | None,
     ) -> None:
         self.task = task
         self.model = model
@@ -313,6 +322,8 @@ class _Stepper:
         self.place = place
         self.precision = precision
         self.num_steps = num_steps
+        self.track = track
+        self.committed = State()
         self.forward_tokens = optimization.forward_tokens
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.is_sharded = any(isinstance(p, DTensor) for p in self.parameters)
@@ -354,6 +365,9 @@ class _Stepper:
         if self.place.rank != 0:
             self.place.commit(None, state)
             return
+        if self.track is not None:
+            self.track(self.committed, state, self.learning_rate)
+            self.committed = state
         with tempfile.TemporaryDirectory(prefix="xner-checkpoint-") as name:
             folder = Path(name)
             try:

@@ -32,6 +32,7 @@ from xner.shards.remote import open_file
 from xner.shards.storage import Folder, files_at
 from xner.training.loop import Progress, State, Task, load_weights, log_progress
 from xner.training.places import CHECKPOINT, checkpoint_name, is_local, local_copy, train_in_process
+from xner.training.tracking import EVENTS
 
 logger = logging.getLogger(__name__)
 
@@ -215,7 +216,9 @@ def _publish(
                 summary["metrics"] = task.evaluate(model)
             model.cpu()
         task.save(model, ready, summary["metrics"])
-        (ready / RUN_FILE).write_bytes(run_folder.read(RUN_FILE))
+        events = [name for name in run_folder.names() if name.startswith(EVENTS)]
+        for name in (RUN_FILE, *events):
+            (ready / name).write_bytes(run_folder.read(name))
         (ready / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
         if is_local(model_folder):
             try:

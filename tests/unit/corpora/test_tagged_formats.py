@@ -236,6 +236,90 @@ def test_jsonl_names_the_line_of_a_bad_span(
         read(path, rows, format="jsonl")
 
 
+def test_jsonl_leaves_out_what_prodigys_annotators_did_not_accept(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spans = [{"start": 2, "end": 5, "label": "PER", "token_start": 1, "token_end": 1}]
+    rows = [
+        {"text": "\U0001f600 Tom", "spans": spans, "answer": "accept"},
+        {"text": "nobody", "answer": "accept"},
+        {"text": "Tom", "spans": [], "answer": "reject"},
+        {"text": "Tom", "spans": [], "answer": "ignore"},
+    ]
+    found = read(path, lines(rows), format="jsonl")
+    assert [sentence.tags for sentence in found] == [("O", "B-PER"), ("O",)]
+    assert "2 lines left out: not accepted" in caplog.text
+
+
+def task(text: str, *annotations: dict[str, Any]) -> dict[str, Any]:
+    return {"id": 7, "data": {"text": text}, "annotations": list(annotations), "predictions": []}
+
+
+def annotation(*spans: tuple[int, int, str], **settings: Any) -> dict[str, Any]:
+    result = [
+        {"id": "a", "type": "labels", "from_name": "label", "to_name": "text", "origin": "manual"}
+        | {"value": {"start": start, "end": end, "labels": [label]}}
+        for start, end, label in spans
+    ]
+    return {"result": result, "was_cancelled": False, "ground_truth": False, **settings}
+
+
+def test_label_studio_takes_the_annotation_that_counts(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = [
+        task("\U0001f600 Tom", annotation((2, 5, "ORG")), annotation((2, 5, "PER"))),
+        task("Tom", annotation((0, 3, "PER"), ground_truth=True), annotation((0, 3, "LOC"))),
+        task("Tom", annotation((0, 3, "PER")), annotation(was_cancelled=True)),
+        task("nobody", annotation()),
+        task("Tom", annotation((0, 3, "PER"), was_cancelled=True)),
+        task("Tom"),
+    ]
+    found = read(path, json.dumps(tasks, indent=1), format="label-studio")
+    assert [sentence.tags for sentence in found] == [
+        ("O", "B-PER"),
+        ("B-PER",),
+        ("B-PER",),
+        ("O",),
+    ]
+    assert "2 tasks left out: no submitted annotation" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[", "not JSON"),
+        ("{}", "expected a list of tasks"),
+        ("[3]", "task 1: expected data.text and annotations"),
+        ('[{"data": {"txt": "a"}, "annotations": []}]', r"task 1: .*KeyError: 'text'"),
+        (
+            json.dumps([task("Tom", annotation((0, 2, "PER")))]),
+            r"task 1: 'To' at \[0, 2\) is not made of whole words",
+        ),
+        (
+            json.dumps([task("Tom Doe", annotation((0, 7, "PER"), (4, 7, "LOC")))]),
+            "task 1: mentions overlap",
+        ),
+        (json.dumps([task("Tom", annotation())]).replace('"result": []', '"result": [{}]'), "task"),
+    ],
+)
+def test_label_studio_names_the_task_of_bad_data(path: Path, content: str, message: str) -> None:
+    with pytest.raises(DataError, match=f"{path}: {message}"):
+        read(path, content, format="label-studio")
+
+
+def test_label_studio_compares_the_text_that_was_marked(path: Path) -> None:
+    marked = annotation((3, 6, "PER"))
+    # An old version: the emoji was counted twice.
+    marked["result"][0]["value"]["text"] = "Tom"
+    with pytest.raises(DataError, match=r"'om ' at \[3, 6\), but Label Studio marked 'Tom'"):
+        read(path, json.dumps([task("\U0001f600 Tom Doe", marked)]), format="label-studio")
+    marked = annotation((0, 7, "PER"))
+    marked["result"][0]["value"]["text"] = "Tom\\nDoe"
+    (sentence,) = read(path, json.dumps([task("Tom\nDoe", marked)]), format="label-studio")
+    assert sentence.tags == ("B-PER", "I-PER")
+
+
 def test_parquet_of_the_datasets_library_names_its_tags(tmp_path: Path) -> None:
     names = datasets.ClassLabel(names=["O", "B-PER", "I-PER"])
     features = datasets.Features(

@@ -1,0 +1,65 @@
+"""Take pseudo-labelled rows to other tools: as a data set of the hub, for spaCy, for annotators.
+
+Reads shards of project_corpus, relabel or refilter, and writes one file for each in the format
+asked for. Files that are already in the output folder are not written again, so after a crash the
+same command goes on. What annotators made of exported rows is read back as tagged text: the export
+of Label Studio with format = "label-studio", that of Prodigy with format = "jsonl".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xner.command_line import run_job
+from xner.config import ExportConfig
+from xner.corpora.export import CorpusExport, Exported
+from xner.report.dataset_card import dataset_card
+from xner.report.hub import push_dataset
+from xner.report.terminal import print_summary, track, write_summary
+
+
+def main(config: ExportConfig) -> None:
+    """Write what is pending, then say what the output folder holds, and upload it if asked to."""
+    export = CorpusExport.plan(config)
+    export.run.open()
+    parts = track(
+        export.export(),
+        description="export",
+        total_shards=len(export.names),
+        already_done=0,
+        statistics_of=lambda part: part.statistics,
+    )
+    exported = sum(parts, start=Exported())
+    folder, statistics = export.run.folder, exported.statistics
+    if config.format == "datasets":
+        folder.publish("README.md", dataset_card(export, exported).encode())
+    write_summary(
+        folder,
+        {
+            **statistics.to_dict(),
+            "files": exported.files,
+            "corpora": exported.corpora,
+            "languages": exported.languages,
+        },
+    )
+    rows: dict[str, int] = {"files": exported.files, "rows": statistics.rows}
+    rows |= {f"rows of {corpus}": count for corpus, count in exported.corpora.most_common()}
+    rows |= {f"mentions {label}": count for label, count in statistics.mentions.items()}
+    print_summary(f"export: {folder}", rows)
+    if config.push_to is not None:
+        print(f"uploaded: {push_dataset(folder, config.push_to, config.public)}")
+
+
+def plan(config: ExportConfig) -> Mapping[str, str]:
+    """What would be done, for ``--dry-run``."""
+    export = CorpusExport.plan(config)
+    return {
+        "shards": str(len(export.names)),
+        "rows": str(export.num_rows),
+        "format": config.format,
+        "upload to": config.push_to or "nowhere",
+    }
+
+
+if __name__ == "__main__":
+    run_job(ExportConfig, main, plan)
