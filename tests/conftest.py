@@ -90,6 +90,11 @@ class Faults:
         self.counts: Counter[str] = Counter()
         self.requests: list[str] = []
 
+    @property
+    def num_faults(self) -> int:
+        """How many requests ended badly."""
+        return self.counts.total() - self.counts["well"] - self.counts["slow"]
+
     def _draw(self, environ: dict[str, Any]) -> str:
         with self._lock:
             query = environ["QUERY_STRING"]

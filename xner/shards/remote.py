@@ -172,8 +172,9 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status that the error, or what it was raised from, carries."""
-    for each in (error, error.__cause__):
+    """The HTTP status that the error, or what it was translated from, carries."""
+    # What aiohttp says of a torn answer comes from an error that calls itself a 400.
+    for each in (error, error.__cause__ if isinstance(error, OSError) else None):
         # The time-out of a store is a 400 to S3.
         if each is None or isinstance(each, TimeoutError):
             return None

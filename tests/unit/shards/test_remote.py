@@ -55,6 +55,12 @@ def no_answer(cause: Exception) -> FileNotFoundError:
     return error
 
 
+def torn_answer() -> aiohttp.ClientPayloadError:
+    error = aiohttp.ClientPayloadError("torn")
+    error.__cause__ = aiohttp.http_exceptions.ContentLengthError("torn")
+    return error
+
+
 def s3_error(status: int, code: str) -> OSError:
     error = OSError(errno.EIO, "told")
     answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
@@ -80,7 +86,8 @@ PASSING = [
     http_error(429),
     http_error(408),
     no_answer(http_error(502)),
-    no_answer(aiohttp.ClientPayloadError("torn")),
+    no_answer(torn_answer()),
+    torn_answer(),
     TimeoutError("late"),
     ConnectionResetError(errno.ECONNRESET, "reset"),
     botocore.exceptions.EndpointConnectionError(endpoint_url="http://h"),
