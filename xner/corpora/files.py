@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, cast
 
+import fsspec
 from fsspec.core import url_to_fs
 
-from xner.corpora.opus import is_missing
-from xner.errors import ConfigError, DataError, TransientError
-from xner.shards.storage import http_errors
+from xner.errors import DataError
+from xner.shards import remote
 
 CHUNK_BYTES = 1 << 20
 
@@ -42,13 +42,20 @@ def open_seekable(path: str) -> Iterator[IO[bytes]]:
     cache = {"cache_type": "blockcache", "cache_options": {"maxblocks": 8}, "block_size": 8 << 20}
     with ExitStack() as stack:
         with explained(path):
-            file = stack.enter_context(filesystem.open(inner_path, "rb", **cache))
+            file = stack.enter_context(remote.open_file(path, filesystem, inner_path, **cache))
             if not _can_seek(file):
-                stream = stack.enter_context(filesystem.open(inner_path, "rb", block_size=0))
                 file = stack.enter_context(tempfile.TemporaryFile())
-                shutil.copyfileobj(stream, file, CHUNK_BYTES)
-                file.seek(0)
+                remote.ask(path, filesystem, lambda: _copy(filesystem, inner_path, file))
         yield file
+
+
+def _copy(filesystem: fsspec.AbstractFileSystem, path: str, file: IO[bytes]) -> None:
+    """Copies the remote file whole, over whatever an attempt before has left."""
+    file.seek(0)
+    file.truncate()
+    with filesystem.open(path, "rb", block_size=0) as stream:
+        shutil.copyfileobj(stream, file, CHUNK_BYTES)
+    file.seek(0)
 
 
 def _can_seek(file: IO[bytes]) -> bool:
@@ -139,10 +146,6 @@ def explained(path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if is_missing(error, path):
-            raise DataError(f"{path}: there is no such file") from error
-        raise TransientError(f"{path}: cannot be reached: {error.__cause__}") from error
-    except (PermissionError, IsADirectoryError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except http_errors(OSError) as error:
-        raise TransientError(f"{path}: the location stopped answering: {error}") from error
+        raise DataError(f"{path}: there is no such file") from error
+    except remote.library_errors(OSError) as error:
+        raise remote.explained(error, path) from error

@@ -39,6 +39,7 @@ from xner.corpora.files import (
     unpacked,
 )
 from xner.errors import DataError
+from xner.shards.remote import ask
 
 # Of the packed file: half a minute to some minutes of work.
 PART_BYTES = 32 << 20
@@ -101,7 +102,7 @@ def dump_parts(path: str, part_bytes: int = PART_BYTES) -> list[DumpPart]:
             return [DumpPart(path)]
     filesystem, inner_path = url_to_fs(os.path.expanduser(path))
     with explained(path):
-        size = filesystem.size(inner_path)
+        size = ask(path, filesystem, lambda: filesystem.size(inner_path))
     if size is None or size <= part_bytes:
         return [DumpPart(path)]
     starts = list(range(0, size, part_bytes))

@@ -31,7 +31,7 @@ from xner.engine import preparing
 from xner.engine.choose import engine_for
 from xner.engine.flow import ClusterSize, Flow, ShardResult, Step
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
-from xner.errors import ConfigError, DataError
+from xner.errors import ConfigError, DataError, XnerError
 from xner.models import eflomal
 from xner.models.aligner import read_settings
 from xner.models.encoder import content_hash, resolve
@@ -39,6 +39,7 @@ from xner.models.tagger import entity_types
 from xner.models.word_links import require_languages_of
 from xner.shards import schema
 from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run, input_shards
+from xner.shards.remote import ask
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -297,14 +298,14 @@ def links_found(config: LinksConfig) -> tuple[LinksConfig, str | None]:
 def model_found(config: Model) -> tuple[Model, Path]:
     """The configuration as every node must read it, and the model's folder on this machine.
 
-    A local folder by its absolute path; a name on the hub with the commit that it stands for now,
-    so that a node which downloads it later gets the same weights.
+    A local folder by its absolute path; a name on the hub with the commit that it stands for now, a
+    URL with what its files are now, so that a node that downloads it later gets the same weights.
     """
     assert config.model is not None
     folder = resolve(config.model, config.revision).absolute()
     if Path(config.model).expanduser().is_dir():
         return config.model_copy(update={"model": str(folder)}), folder
-    # The hub's cache names a snapshot's folder by its commit.
+    # The hub's cache names a snapshot's folder by its commit, the copy of a URL by its files.
     return config.model_copy(update={"revision": folder.name}), folder
 
 
@@ -326,8 +327,8 @@ def _num_bytes(path: str) -> int | None:
     """The size of a file; None where its location does not say."""
     filesystem, name = url_to_fs(path)
     try:
-        size = filesystem.size(name)
-    except OSError:
+        size = ask(path, filesystem, lambda: filesystem.size(name))
+    except (FileNotFoundError, XnerError):
         return None
     return None if size is None else int(size)
 

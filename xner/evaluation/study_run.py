@@ -157,7 +157,7 @@ class StudyRun:
         }
         folder.publish_table(_SCORES, pa.concat_tables(tables), {_RECORD_KEY: json.dumps(record)})
         if recipe.training is not None and not self.config.keep_models:
-            folder.filesystem.rm(folder.path("model"), recursive=True)
+            folder.remove_all("model")
 
     def _read(self, cell: Cell, name: str) -> list[Result]:
         folder = self.steps / name

@@ -31,6 +31,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from xner.errors import ConfigError
+from xner.models.fetching import fetch
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -58,13 +59,16 @@ logger = logging.getLogger(__name__)
 
 
 def resolve(name: str | Path, revision: str | None = None) -> Path:
-    """The local folder of a model: `name` itself, or its snapshot from the Hugging Face hub.
+    """The local folder of a model: `name` itself, a copy of the folder at a URL, or its snapshot
+    from the Hugging Face hub.
 
     Raises ConfigError for a folder without config.json, tokenizer or safetensors, and for a hub
-    name that does not exist or cannot be reached.
+    name that does not exist or cannot be reached; TransientError for a URL that does not answer.
     """
     folder = Path(name).expanduser()
-    if not folder.is_dir():
+    if "://" in str(name):
+        folder = fetch(str(name), MODEL_FILES, revision)
+    elif not folder.is_dir():
         folder = _download(str(name), revision)
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder}: no config.json, so this is not a model folder")
