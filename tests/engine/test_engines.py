@@ -185,3 +185,18 @@ def test_distributed_actors_have_as_many_threads_as_cpus(local_ray: None, tmp_pa
     threads = int(os.environ.get("OMP_NUM_THREADS", "2"))
     found = list(map(int, (tmp_path / "1").read_text().split()))
     assert found == [threads, min(threads, os.cpu_count() or 1)]
+
+
+def test_distributed_reads_many_shards_in_few_tasks(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xner.engine.distributed._MAX_READ_TASKS", 3)
+    names = [*map(str, range(6)), "broken", "7"]
+    results = list(engine_for(EngineConfig()).run_shards(names, read_toy, STEPS, Commit(tmp_path)))
+    # A parcel each, though three of them came out of one task.
+    assert sorted(result.name for result in results) == sorted(names)
+    assert [result.name for result in results if result.error] == ["broken"]
+    for result in results:
+        if result.error is None:
+            assert result.statistics.rows == int(result.name)
+    assert sorted(os.listdir(tmp_path)) == ["0", "1", "2", "3", "4", "5", "7"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -35,6 +36,7 @@ from ray.data.datasource import Datasource, ReadTask
 from xner import errors
 from xner.config import EngineConfig, PoolConfig, StepConfig
 from xner.engine.flow import (
+    ClusterSize,
     Schedule,
     ShardResult,
     Step,
@@ -42,13 +44,22 @@ from xner.engine.flow import (
     UnitResult,
     range_borders,
 )
+from xner.engine.metrics import Usage, count_result, count_stage, show_pending
+from xner.engine.sizes import watched
 from xner.errors import ConfigError, DataError, TransientError, XnerError
 from xner.shards.statistics import Statistics
 
 # Reading and committing wait for storage more than they compute.
 _TASK_CPUS = 0.25
 
+# Ray Data keeps every read task as an object of its own, and puts them all before the first one
+# runs; with more shards than this, a task reads several, one after the other.
+_MAX_READ_TASKS = 4000
+
 _READ_BLOCK_BYTES = 64 * 2**20
+
+# Less than any row: a parcel, which is one row, is never put into a block with another.
+_PARCEL_BLOCK_BYTES = 1
 
 # A task that sorts takes so much input at once and about twice as much memory. Ray's own choice,
 # four times this, would let it pass two gibibytes.
@@ -166,21 +177,30 @@ class RayEngine:
         read: Callable[[str], pa.Table],
         steps: Sequence[Step],
         commit: Callable[[str, pa.Table], Statistics],
+        report: Callable[[ClusterSize], None] = lambda size: None,
     ) -> Iterator[ShardResult]:
         """See :class:`xner.engine.flow.Engine`."""
         if not names:
             return
-        with DataContext.current(_data_context(block_bytes=None)):
+        with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
             dataset = _parcels(names, lambda name: _read_parcel(name, read), steps)
             dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_AS_TASK)
-        for batch in _batches(dataset):
-            yield from map(_result, batch.to_pylist())
+        pending = len(names)
+        show_pending(pending)
+        with watched([_pool_name(group) for group in _joined(steps) if group[0].pool], report):
+            for batch in _batches(dataset):
+                for row in batch.to_pylist():
+                    result = _result(row)
+                    count_result(result)
+                    pending -= 1
+                    show_pending(pending)
+                    yield result
 
     def run_tables(self, tables: Sequence[pa.Table], steps: Sequence[Step]) -> Iterator[pa.Table]:
         """See :class:`xner.engine.flow.Engine`."""
         if not tables:
             return
-        with DataContext.current(_data_context(block_bytes=None)):
+        with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
             dataset = _parcels(tables, lambda table: _parcel("", table), steps)
         for batch in _batches(dataset):
             for row in range(batch.num_rows):
@@ -188,7 +208,7 @@ class RayEngine:
 
     def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> RayFlow:
         """See :class:`xner.engine.flow.Engine`."""
-        with DataContext.current(_data_context(block_bytes=_READ_BLOCK_BYTES)):
+        with DataContext.current(_data_context(_READ_BLOCK_BYTES)):
             return RayFlow(_read(sources, reader, num_cpus=1))
 
     def run_graph(
@@ -296,7 +316,7 @@ def _counted(table: pa.Table, counter: Any) -> pa.Table:
     return table
 
 
-def _data_context(block_bytes: int | None) -> DataContext:
+def _data_context(block_bytes: int) -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = block_bytes
     context.shuffle_input_batch_bytes = _SORT_BATCH_BYTES
@@ -338,7 +358,13 @@ def _parcels(
     sources: Sequence[Any], parcel: Callable[[Any], pa.Table], steps: Sequence[Step]
 ) -> Dataset:
     """A parcel of each source, taken through the steps."""
-    dataset = _read(sources, lambda source: [_carrying(parcel, source)], num_cpus=_TASK_CPUS)
+    size = math.ceil(len(sources) / _MAX_READ_TASKS)
+    groups = [sources[start : start + size] for start in range(0, len(sources), size)]
+    dataset = _read(
+        groups,
+        lambda group: (_carrying(parcel, source) for source in group),
+        num_cpus=_TASK_CPUS,
+    )
     for together in _joined(steps):
         dataset = _map_parcels(dataset, together)
     return dataset
@@ -355,13 +381,18 @@ def _joined(steps: Sequence[Step]) -> list[list[Step]]:
     return groups
 
 
+def _pool_name(steps: Sequence[Step]) -> str:
+    return "+".join(step.name for step in steps)
+
+
 def _map_parcels(dataset: Dataset, steps: Sequence[Step]) -> Dataset:
     pool = steps[0].pool
     if pool is None:
         return dataset.map_batches(_run_in_task, fn_args=(steps,), **_AS_TASK)
     gpus = {"num_gpus": pool.num_gpus} if pool.num_gpus else {}
     return dataset.map_batches(
-        _Actor,
+        # Ray shows actors under the name of their class.
+        type(_pool_name(steps), (_Actor,), {}),
         fn_constructor_args=(steps,),
         batch_size=1,
         batch_format="pyarrow",
@@ -391,11 +422,18 @@ def _run(parcel: pa.Table, name: str, stage: TableFunction) -> pa.Table:
     (row,) = parcel.drop_columns("table").to_pylist()
     if row["error"] is not None:
         return parcel
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _usage(stage)
     table = _carrying(stage, _unpacked(parcel))
+    seconds = time.perf_counter() - started
+    count_stage(name, seconds, before, _usage(stage))
     row["steps"].append(name)
-    row["seconds"].append(time.perf_counter() - started)
+    row["seconds"].append(seconds)
     return _packed(table, **row)
+
+
+def _usage(stage: TableFunction) -> Usage | None:
+    """What the stage's models have done so far; None for a stage without one."""
+    return getattr(stage, "usage", None)
 
 
 def _read_parcel(name: str, read: Callable[[str], pa.Table]) -> pa.Table:

@@ -29,7 +29,7 @@ from xner.corpora.opus import Archive, archives
 from xner.corpora.sampling import quotas
 from xner.engine import preparing
 from xner.engine.choose import engine_for
-from xner.engine.flow import Flow, ShardResult, Step
+from xner.engine.flow import ClusterSize, Flow, ShardResult, Step
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
 from xner.errors import ConfigError, DataError
 from xner.models import eflomal
@@ -38,7 +38,7 @@ from xner.models.encoder import content_hash, resolve
 from xner.models.tagger import entity_types
 from xner.models.word_links import require_languages_of
 from xner.shards import schema
-from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run
+from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run, input_shards
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -64,7 +64,7 @@ class CorpusProjection:
         labels = tuple(entity_types(teacher_folder))
         _check_labels(config.quality, labels, f"the teacher {config.teacher.model}")
         pairs = Folder.at(config.pairs)
-        _check_finished(pairs)
+        _check_finished(pairs, input_shards(pairs))
         if aligner.links is not None:
             _check_languages(pairs, aligner.links)
         made_by = pairs.read_record(RUN_FILE) or {}
@@ -76,12 +76,15 @@ class CorpusProjection:
         }
         config = config.model_copy(update={"teacher": teacher, "aligner": aligner})
         run = Run(Folder.at(config.output), "project_corpus", fingerprint)
-        # A wrong folder must be told of before the output folder is taken for it.
-        run.pending(pairs)
         return cls(config, run, pairs, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Label, align, project and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Label, align, project and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         config, own = self.config, self.config.aligner.pool
         engine = engine_for(config.engine, pools_of(config))
         return engine.run_shards(
@@ -93,6 +96,7 @@ class CorpusProjection:
                 Step("project", Project, (config.quality, self.labels)),
             ],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -127,13 +131,17 @@ class CorpusRelabelling:
             },
         }
         run = Run(Folder.at(config.output), "relabel", fingerprint)
-        run.pending(pseudo)
         known = entity_types(student_folder)
-        labels = tuple(dict.fromkeys([*_labels_of(pseudo), *known]))
+        labels = tuple(dict.fromkeys([*_labels_of(pseudo, input_shards(pseudo)[0]), *known]))
         return cls(config.model_copy(update={"student": student}), run, pseudo, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Relabel and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Relabel and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         config = self.config
         engine = engine_for(config.engine, [config.student.pool])
         arguments = (config.student, config.combine, config.min_student_score, self.labels)
@@ -142,6 +150,7 @@ class CorpusRelabelling:
             read=partial(_read_shard, self.pseudo, schema.PSEUDO),
             steps=[Step("relabel", Relabel, arguments, config.student.pool)],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -165,7 +174,7 @@ class CorpusRefiltering:
             "quality": config.quality.model_dump(mode="json"),
         }
         run = Run(Folder.at(config.output), "refilter", fingerprint)
-        run.pending(pseudo)
+        names = input_shards(pseudo)
         # A student's mentions have no candidates: judged again, the rows would lose them.
         if made_by.get("job") not in ("project_corpus", "refilter"):
             raise ConfigError(
@@ -173,17 +182,23 @@ class CorpusRefiltering:
                 "expected project_corpus or refilter. Of relabelled shards, refilter those that "
                 "the student was asked about, and relabel what comes out"
             )
-        labels = tuple(_labels_of(pseudo))
+        labels = tuple(_labels_of(pseudo, names[0]))
         _check_labels(config.quality, labels, f"the shards of {pseudo}")
         return cls(config, run, pseudo, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Judge and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Judge and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         return engine_for(self.config.engine).run_shards(
             self.run.pending(self.pseudo),
             read=partial(_read_shard, self.pseudo, schema.ALIGNED),
             steps=[Step("project", Project, (self.config.quality, self.labels))],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -201,9 +216,8 @@ def _check_labels(quality: QualityConfig, known: Sequence[str], who: str) -> Non
         )
 
 
-def _labels_of(pseudo: Folder) -> list[str]:
-    """The entity types of pseudo-labelled shards; the same in all of a run."""
-    name = pseudo.names(SHARD)[0]
+def _labels_of(pseudo: Folder, name: str) -> list[str]:
+    """The entity types of a pseudo-labelled shard; the same in all of a run."""
     try:
         return labels_in(pseudo.read_footer(name))
     except (KeyError, ValueError) as error:
@@ -213,11 +227,11 @@ def _labels_of(pseudo: Folder) -> list[str]:
         ) from error
 
 
-def _check_finished(pairs: Folder) -> None:
+def _check_finished(pairs: Folder, names: Sequence[str]) -> None:
     """Refuse pairs of a preparation that died: the shards that it lacks would never be missed."""
     if not pairs.exists(RUN_FILE):
         return
-    for folder in sorted({name.rpartition("/")[0] for name in pairs.names(SHARD)}):
+    for folder in sorted({name.rpartition("/")[0] for name in names}):
         if not pairs.exists(f"{folder}/{SUMMARY_FILE}".lstrip("/")):
             raise ConfigError(
                 f"pairs {pairs / folder}: its preparation is not finished; run prepare_corpus again"

@@ -36,9 +36,8 @@ from xner.evaluation.study_results import Result
 from xner.evaluation.tagger_run import GoldSet, predict
 from xner.evaluation.tagging import comparable
 from xner.models.hmm import SETTINGS_FILE
-from xner.shards.ledger import DATA_FILE, SHARD, SUMMARY_FILE, statistics_of
+from xner.shards.ledger import DATA_FILE, SHARD, SUMMARY_FILE, total_statistics
 from xner.shards.schema import PAIRS, language_pairs
-from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder, files_at
 from xner.training.aligner import train_aligner
 from xner.training.encoders import encoder_content
@@ -220,7 +219,7 @@ def _project(run: StudyRun, step: Step) -> None:
     if broken:
         raise DataError("\n  ".join([f"{step.name}: {len(broken)} shards:", *broken]))
     folder = projection.run.folder
-    total = Statistics.total(statistics_of(folder, name) for name in projection.run.done())
+    total = total_statistics(folder, projection.run.done())
     folder.publish_json(SUMMARY_FILE, total.to_dict())
 
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from xner.errors import ConfigError, DataError, without_credentials
+from xner.shards.lease import Lease
 from xner.shards.schema import SCHEMA_VERSION
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder, parsed_json
@@ -26,6 +30,7 @@ SUMMARY_FILE = "summary.json"
 DATA_FILE = "data.json"
 """What a tagger was trained and selected on; in its folder, beside the weights."""
 _STATISTICS_KEY = "xner.statistics"
+_FOOTERS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,16 @@ class Run:
     folder: Folder
     job: str
     fingerprint: Mapping[str, Any]
+
+    @contextmanager
+    def held(self) -> Iterator[Lease]:
+        """Open the folder and hold it for the time of the block, so that no other run does.
+
+        Raises TransientError when one does, and what :meth:`open` raises.
+        """
+        with Lease(self.folder, self.job) as lease:
+            self.open()
+            yield lease
 
     def open(self) -> None:
         """Take the folder for this run, or go on with it; removes what dead runs left half-written.
@@ -77,9 +92,7 @@ class Run:
 
         Raises ConfigError when there is no input at all.
         """
-        names = inputs.names(SHARD)
-        if not names:
-            raise ConfigError(f"{inputs}: no shards (*{SHARD}) here")
+        names = input_shards(inputs)
         done = set(self.done())
         return [name for name in names if name not in done]
 
@@ -87,6 +100,23 @@ class Run:
         """Publish a shard whole, its statistics in its footer."""
         record = json.dumps(statistics.to_dict(), sort_keys=True)
         self.folder.publish_table(name, table, {_STATISTICS_KEY: record})
+
+
+def input_shards(inputs: Folder) -> list[str]:
+    """The names of the shards in a folder, sorted. Raises ConfigError when there is none."""
+    names = inputs.names(SHARD)
+    if not names:
+        raise ConfigError(f"{inputs}: no shards (*{SHARD}) here")
+    return names
+
+
+def total_statistics(folder: Folder, names: Iterable[str]) -> Statistics:
+    """The sum over committed shards. Raises DataError when one carries no statistics.
+
+    Footers are read side by side: on an object store each takes as long as two requests.
+    """
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
+        return Statistics.total(threads.map(partial(statistics_of, folder), names))
 
 
 def statistics_of(folder: Folder, name: str) -> Statistics:

@@ -14,7 +14,7 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +145,32 @@ class Folder:
                 raise
         except OSError as error:
             raise explained(error, f"{self}/{name}") from error
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file if there is none of that name; whether it was written.
+
+        Of several who try at once one succeeds, on a local disk and on stores with conditional
+        writes; a reader may see it before its content is whole.
+
+        Raises ConfigError when the location cannot be written, TransientError when it is full.
+        """
+        filesystem, path = url_to_fs(self.location)
+        try:
+            filesystem.makedirs(path, exist_ok=True)
+            filesystem.pipe_file(f"{path}/{name}", content, mode="create")
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise explained(error, f"{self}/{name}") from error
+        return True
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder where nothing is in it; object stores have no folders to remove."""
+        if isinstance(self.filesystem, LocalFileSystem):
+            with suppress(OSError):
+                os.rmdir(self.location)
 
     def remove_leftovers(self) -> int:
         """Remove temporary files of runs that died while writing; how many there were."""

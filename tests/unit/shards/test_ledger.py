@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from xner.errors import ConfigError, DataError
-from xner.shards.ledger import Run, statistics_of
+from xner.shards.ledger import Run, statistics_of, total_statistics
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -80,3 +81,25 @@ def test_ledger_statistics_of_another_version_are_a_data_error(tmp_path: Path) -
     folder.publish_table("1.parquet", pa.table({"x": [1]}), {"xner.statistics": '{"rows": 1}'})
     with pytest.raises(DataError, match=r"1\.parquet: the statistics in its footer cannot be read"):
         statistics_of(folder, "1.parquet")
+
+
+def test_ledger_total_reads_footers_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(tmp_path)
+    for number in range(8):
+        run.commit(f"{number}.parquet", pa.table({"x": [1]}), Statistics(number, {"ok": number}))
+    together = threading.Barrier(8)
+    read_footer = Folder.read_footer
+
+    def read_with_others(folder: Folder, name: str) -> dict[str, str]:
+        together.wait(timeout=10)
+        return read_footer(folder, name)
+
+    monkeypatch.setattr(Folder, "read_footer", read_with_others)
+    assert total_statistics(run.folder, run.done()) == Statistics(28, {"ok": 28})
+    run.folder.publish_table("9.parquet", pa.table({"x": [1]}))
+    together = threading.Barrier(1)
+    with pytest.raises(DataError, match=r"9\.parquet: no statistics"):
+        total_statistics(run.folder, run.done())
+    assert total_statistics(run.folder, []) == Statistics()
