@@ -344,7 +344,7 @@ def _safe_zip(file: IO[bytes], path: str) -> zipfile.ZipFile:
             raise DataError(f"{path}: its directory claims {size} bytes; a bitext has few members")
     try:
         members = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error) as error:
         raise DataError(
             f"{path}: a truncated or damaged zip file: {error}; no directory was found at the end "
             f"of its {num_bytes} bytes, nothing was read"
