@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import random
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
+import fsspec
 import pytest
+import tenacity
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -45,3 +54,134 @@ def local_ray() -> Iterator[None]:
     connect(EngineConfig(num_cpus=4))
     yield
     ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are repeated as often as ever, but at once."""
+    monkeypatch.setattr("xner.shards.remote._WAIT", tenacity.wait_none())
+
+
+class Faults:
+    """A WSGI server's bad days: a share of the requests, drawn by a seed, ends in each way.
+
+    ``busy``: 503 SlowDown, ``failed``: 500, ``cut``: the connection closes before an answer,
+    ``lost``: the request is done, and its answer breaks off; ``slow``: it takes 50 ms longer.
+    """
+
+    _STATUS: ClassVar = {
+        "busy": ("503 Slow Down", "SlowDown"),
+        "failed": ("500 Internal Server Error", "InternalError"),
+    }
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self.set()
+
+    def set(
+        self,
+        only: Callable[[dict[str, Any]], bool] = lambda _: True,
+        seed: int = 0,
+        **shares: float,
+    ) -> None:
+        """Begin anew, with these shares of the requests for which ``only`` holds."""
+        self._only, self._shares, self._random = only, shares, random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        self.requests: list[str] = []
+
+    @property
+    def num_faults(self) -> int:
+        """How many requests ended badly."""
+        return self.counts.total() - self.counts["well"] - self.counts["slow"]
+
+    def _draw(self, environ: dict[str, Any]) -> str:
+        with self._lock:
+            query = environ["QUERY_STRING"]
+            self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{query}")
+            point, kind = self._random.random() if self._only(environ) else 1.0, "well"
+            for each, share in self._shares.items():
+                if 0 <= point < share:
+                    kind = each
+                point -= share
+            self.counts[kind] += 1
+            return kind
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        kind = self._draw(environ)
+        if kind in self._STATUS:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            status, code = self._STATUS[kind]
+            content = f"<Error><Code>{code}</Code><Message>later</Message></Error>".encode()
+            start(
+                status, [("Content-Type", "application/xml"), ("Content-Length", str(len(content)))]
+            )
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
+        if kind == "cut":
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return []
+        if kind == "slow":
+            time.sleep(0.05)
+        answer = self._app(environ, start)
+        return self._broken_off(environ, b"".join(answer)) if kind == "lost" else answer
+
+    @staticmethod
+    def _broken_off(environ: dict[str, Any], whole: bytes) -> Iterator[bytes]:
+        if len(whole) > 1:
+            yield whole[: len(whole) // 2]
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _served(app: Callable[..., Iterable[bytes]]) -> Iterator[tuple[str, Faults]]:
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    faults = Faults(app)
+    server = make_server("127.0.0.1", 0, faults, threaded=True)
+    server.log = lambda *_: None
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", faults
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[..., Iterable[bytes]]], tuple[str, Faults]]]:
+    """Serves a WSGI application for the time of the test: its URL, and the faults to be set."""
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(_served(app))
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[tuple[str, Faults]]:
+    from moto.server import DomainDispatcherApplication, create_backend_app
+
+    with _served(DomainDispatcherApplication(create_backend_app)) as served:
+        yield served
+
+
+@pytest.fixture
+def s3(_s3_server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    """A server that speaks S3, found by the usual variables, with an empty bucket ``bucket``."""
+    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.s3.models import s3_backends
+
+    url, faults = _s3_server
+    for name, value in {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "me",
+        "AWS_SECRET_ACCESS_KEY": "planted-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    # botocore waits for seconds before it repeats a request.
+    monkeypatch.setattr("botocore.retryhandler.delay_exponential", lambda *_, **__: 0.01)
+    faults.set()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    fsspec.filesystem("s3").mkdir("bucket")
+    faults.set()
+    yield faults
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()

@@ -17,6 +17,7 @@ RECIPES = sorted(FOLDER.rglob("*.toml"))
 SCENARIOS = sorted({recipe.parent.name for recipe in RECIPES if recipe.parent != FOLDER})
 
 RECORDS = {
+    "benchmark": config.BenchmarkConfig,
     "prepare_corpus": config.PrepareConfig,
     "build_alignment_set": config.BuildAlignmentSetConfig,
     "train_teacher": config.TrainTaggerConfig,

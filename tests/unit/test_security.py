@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import ast
+import bz2
+import gzip
+import json
+import logging
 import stat
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +24,11 @@ from xner.corpora.names import read_lexicon
 from xner.corpora.opus import Archive
 from xner.corpora.tagged import read_tagged
 from xner.errors import ConfigError, DataError
+from xner.models.encoder import load_config, load_tokenizer
+from xner.report.card import code, markdown_table
+from xner.report.page import render_page, write_page
+from xner.report.terminal import configure_logging, print_summary, write_summary
+from xner.shards.ledger import Run
 from xner.shards.storage import Folder
 
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -122,3 +132,81 @@ def test_nothing_that_a_user_names_is_run(path: Path) -> None:
             assert keywords["weights_only"] == "True"
         if called.startswith("Auto") and called.endswith(".from_pretrained"):
             assert "trust_remote_code" in keywords
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_bomb_is_refused_before_it_is_unpacked(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    path = str(tmp_path / "x")
+    Path(path).write_bytes(pack(bytes(70 << 20)))
+    with pytest.raises(DataError, match="a ratio above 200 is no text"):
+        list(read_bitext(Archive("X", "en", "de", path, path)))
+
+
+def test_tmx_without_the_end_of_a_unit_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.tmx").write_bytes(b"<tmx><body>" + b"<x/>" * (2 << 20))
+    with pytest.raises(DataError, match="without the end of a unit"):
+        list(read_bitext(Archive("X", "en", "de", str(tmp_path / "x.tmx"), format="tmx")))
+
+
+def test_zip_of_a_huge_directory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "de-en.txt.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.comment = b"x"
+        for number in range(10):
+            archive.writestr(f"{number:065000}", "")
+            archive.writestr(f"x{number:065000}", "")
+    with pytest.raises(DataError, match="its directory claims"):
+        list(read_bitext(Archive("X", "en", "de", str(path))))
+
+
+def test_half_a_surrogate_pair_is_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"tokens": ["\\ud800"], "ner_tags": ["O"]}')
+    with pytest.raises(DataError, match="not JSON"):
+        read_tagged(TaggedSourceConfig(path=str(tmp_path / "x.jsonl"), format="jsonl"))
+
+
+def test_record_that_is_no_object_is_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(DataError, match="expected a JSON object"):
+        Folder(str(tmp_path)).read_record("run.json")
+
+
+def test_code_of_a_model_folder_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "planted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    classes = {name: "planted.X" for name in ("AutoConfig", "AutoModel", "AutoTokenizer")}
+    record = {"model_type": "planted", "auto_map": classes}
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text(json.dumps(record))
+    for read in (load_config, load_tokenizer):
+        with pytest.raises(ConfigError):
+            read(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_records_logs_and_pages_hold_no_credentials(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "https://me:planted-secret@host/x?token=planted-secret"
+    Run(Folder(str(tmp_path)), "job", {"pairs": [url]}).open()
+    write_summary(Folder(str(tmp_path)), {"model": {"path": url}})
+    write_page(str(tmp_path / "index.html"), url, {"model": url}, {"t": [{"path": url}]})
+    configure_logging(verbose=True)
+    logging.getLogger("other").info("reads %s", url)
+    print_summary(f"train: {url}", {"reads": url})
+    for path in tmp_path.iterdir():
+        assert "host/x" in path.read_text()
+        assert "planted-secret" not in path.read_text()
+    printed = capsys.readouterr()
+    assert "host/x" in printed.out and "host/x" in printed.err
+    assert "planted-secret" not in printed.out + printed.err
+
+
+def test_card_and_page_say_foreign_text_and_do_not_obey_it() -> None:
+    script = "<script>a</script>|`[x](y)\nz"
+    assert markdown_table({script: script}).count("\n") == 3
+    assert "<script>" not in markdown_table({script: [script]})
+    assert code(script).count("`") == 2 and "\n" not in code(script)
+    page = render_page(script, {script: script}, {script: [{script: script}]}, notes={script: "x"})
+    assert "<script>" not in page

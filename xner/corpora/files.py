@@ -18,13 +18,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, cast
 
+import fsspec
 from fsspec.core import url_to_fs
 
-from xner.corpora.opus import is_missing
-from xner.errors import ConfigError, DataError, TransientError
-from xner.shards.storage import http_errors
+from xner.errors import DataError
+from xner.shards import remote
 
 CHUNK_BYTES = 1 << 20
+
+# Packing shrinks real text three- to thirtyfold.
+MAX_RATIO = 200
+_LARGE_BYTES = 64 << 20
 
 GZIP_MAGIC = b"\x1f\x8b"
 BZIP2_MAGIC = b"BZh"
@@ -38,13 +42,20 @@ def open_seekable(path: str) -> Iterator[IO[bytes]]:
     cache = {"cache_type": "blockcache", "cache_options": {"maxblocks": 8}, "block_size": 8 << 20}
     with ExitStack() as stack:
         with explained(path):
-            file = stack.enter_context(filesystem.open(inner_path, "rb", **cache))
+            file = stack.enter_context(remote.open_file(path, filesystem, inner_path, **cache))
             if not _can_seek(file):
-                stream = stack.enter_context(filesystem.open(inner_path, "rb", block_size=0))
                 file = stack.enter_context(tempfile.TemporaryFile())
-                shutil.copyfileobj(stream, file, CHUNK_BYTES)
-                file.seek(0)
+                remote.ask(path, filesystem, lambda: _copy(filesystem, inner_path, file))
         yield file
+
+
+def _copy(filesystem: fsspec.AbstractFileSystem, path: str, file: IO[bytes]) -> None:
+    """Copies the remote file whole, over whatever an attempt before has left."""
+    file.seek(0)
+    file.truncate()
+    with filesystem.open(path, "rb", block_size=0) as stream:
+        shutil.copyfileobj(stream, file, CHUNK_BYTES)
+    file.seek(0)
 
 
 def _can_seek(file: IO[bytes]) -> bool:
@@ -65,12 +76,40 @@ def magic(file: IO[bytes]) -> bytes:
     return found
 
 
-def unpacked(file: IO[bytes]) -> IO[bytes]:
-    """The content of a file packed by gzip or bzip2; of any other, the file."""
+def unpacked(file: IO[bytes], name: str) -> IO[bytes]:
+    """The content of a file packed by gzip or bzip2; of any other, the file.
+
+    Reading raises DataError, by the file's name, once a little has become absurdly much.
+    """
     kind = magic(file)
     if kind == GZIP_MAGIC:
-        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
-    return cast(IO[bytes], bz2.BZ2File(file)) if kind == BZIP2_MAGIC[:2] else file
+        return cast(IO[bytes], _Unpacked(gzip.GzipFile(fileobj=file), file, name))
+    if kind == BZIP2_MAGIC[:2]:
+        return cast(IO[bytes], _Unpacked(bz2.BZ2File(file), file, name))
+    return file
+
+
+class _Unpacked:
+    """What a packed file unpacks to, held against what was read of it."""
+
+    def __init__(self, content: gzip.GzipFile | bz2.BZ2File, packed: IO[bytes], name: str) -> None:
+        self._content, self._packed, self._name = content, packed, name
+        self._num_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        found = self._content.read(size)
+        self._num_bytes += len(found)
+        check_ratio(self._packed.tell(), self._num_bytes, self._name)
+        return found
+
+
+def check_ratio(num_packed: int, num_bytes: int, name: str) -> None:
+    """Raises DataError where so few packed bytes are so many that they cannot be text."""
+    if num_bytes > max(_LARGE_BYTES, MAX_RATIO * num_packed):
+        raise DataError(
+            f"{name}: unpacks {num_packed} bytes to {num_bytes} or more; a ratio above {MAX_RATIO} "
+            "is no text"
+        )
 
 
 def chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:
@@ -107,10 +146,6 @@ def explained(path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if is_missing(error, path):
-            raise DataError(f"{path}: there is no such file") from error
-        raise TransientError(f"{path}: cannot be reached: {error.__cause__}") from error
-    except (PermissionError, IsADirectoryError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except http_errors(OSError) as error:
-        raise TransientError(f"{path}: the location stopped answering: {error}") from error
+        raise DataError(f"{path}: there is no such file") from error
+    except remote.library_errors(OSError) as error:
+        raise remote.explained(error, path) from error

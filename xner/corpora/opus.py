@@ -20,7 +20,8 @@ from posixpath import basename
 from typing import Literal
 
 from xner.config import BitextConfig, OpusConfig, PrepareConfig
-from xner.errors import ConfigError, TransientError, without_credentials
+from xner.errors import ConfigError, without_credentials
+from xner.shards.remote import ask
 from xner.shards.storage import Folder
 
 logger = logging.getLogger(__name__)
@@ -179,39 +180,17 @@ def _can_be_listed(url: str) -> bool:
 
 def _children(url: str) -> list[str]:
     """Names in a folder, sorted; none when there is no such folder."""
-    folder = Folder.at(url)
-    try:
-        names = folder.filesystem.ls(folder.path("").rstrip("/"), detail=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except PermissionError as error:
-        raise ConfigError(f"opus.root: no permission to list {url}: {error}") from error
-    except OSError as error:
-        raise TransientError(f"opus.root: {url} cannot be listed: {error}") from error
-    return sorted(basename(name.rstrip("/")) for name in names)
-
-
-def is_missing(error: Exception, url: str) -> bool:
-    """Whether a FileNotFoundError says that the location knows no such file.
-
-    Over HTTP fsspec raises it also when no answer came; the cause tells one from the other.
-    """
-    return _can_be_listed(url) or getattr(error.__cause__, "status", None) in (403, 404)
+    return sorted(basename(info["name"].rstrip("/")) for info in Folder.at(url).children())
 
 
 def _exists(url: str, key: str) -> bool:
     parent, _, name = url.rpartition("/")
     folder = Folder.at(parent or ("/" if url.startswith("/") else "."))
+    filesystem, path = folder.filesystem, folder.path(name)
     try:
-        folder.filesystem.info(folder.path(name))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if is_missing(error, url):
-            return False
-        raise TransientError(f"{key}: {url} cannot be reached: {error.__cause__}") from error
-    except PermissionError as error:
-        raise ConfigError(f"{key}: no permission to read {url}") from error
-    except OSError as error:
-        raise TransientError(f"{key}: {url} cannot be reached: {error}") from error
+        ask(f"{key}: {url}", filesystem, lambda: filesystem.info(path))
+    except FileNotFoundError:
+        return False
     return True
 
 

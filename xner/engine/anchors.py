@@ -165,8 +165,7 @@ class WikipediaReading:
 
 
 def _check_file(path: str, key: str) -> None:
-    folder = Folder.at(path)
-    if not folder.filesystem.isfile(folder.path("").rstrip("/")):
+    if not Folder.at(path).is_file():
         raise ConfigError(f"{key}: {path}: no such file")
 
 

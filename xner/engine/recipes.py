@@ -29,9 +29,9 @@ from xner.corpora.opus import Archive, archives
 from xner.corpora.sampling import quotas
 from xner.engine import preparing
 from xner.engine.choose import engine_for
-from xner.engine.flow import Flow, ShardResult, Step
+from xner.engine.flow import ClusterSize, Flow, ShardResult, Step
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
-from xner.errors import ConfigError, DataError
+from xner.errors import ConfigError, DataError, XnerError
 from xner.models import eflomal
 from xner.models.aligner import read_settings
 from xner.models.encoder import content_hash, resolve
@@ -39,6 +39,7 @@ from xner.models.tagger import entity_types
 from xner.models.word_links import require_languages_of
 from xner.shards import schema
 from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run, input_shards
+from xner.shards.remote import ask
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -67,7 +68,7 @@ class CorpusProjection:
         _check_finished(pairs, input_shards(pairs))
         if aligner.links is not None:
             _check_languages(pairs, aligner.links)
-        made_by = pairs.read_json(RUN_FILE) or {}
+        made_by = pairs.read_record(RUN_FILE) or {}
         fingerprint = {
             "pairs": made_by.get("fingerprint", str(pairs)),
             "teacher": model_identity(teacher, teacher_folder),
@@ -78,8 +79,13 @@ class CorpusProjection:
         run = Run(Folder.at(config.output), "project_corpus", fingerprint)
         return cls(config, run, pairs, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Label, align, project and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Label, align, project and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         config, own = self.config, self.config.aligner.pool
         engine = engine_for(config.engine, pools_of(config))
         return engine.run_shards(
@@ -91,6 +97,7 @@ class CorpusProjection:
                 Step("project", Project, (config.quality, self.labels)),
             ],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -114,7 +121,7 @@ class CorpusRelabelling:
         """Find the student and the shards. Raises ConfigError and DataError where one is not."""
         student, student_folder = model_found(config.student)
         pseudo = Folder.at(config.pseudo)
-        made_by = pseudo.read_json(RUN_FILE) or {}
+        made_by = pseudo.read_record(RUN_FILE) or {}
         fingerprint = {
             **_told_on(made_by, "teacher", "aligner", "quality"),
             "pseudo": made_by.get("fingerprint", str(pseudo)),
@@ -129,8 +136,13 @@ class CorpusRelabelling:
         labels = tuple(dict.fromkeys([*_labels_of(pseudo, input_shards(pseudo)[0]), *known]))
         return cls(config.model_copy(update={"student": student}), run, pseudo, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Relabel and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Relabel and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         config = self.config
         engine = engine_for(config.engine, [config.student.pool])
         arguments = (config.student, config.combine, config.min_student_score, self.labels)
@@ -139,6 +151,7 @@ class CorpusRelabelling:
             read=partial(_read_shard, self.pseudo, schema.PSEUDO),
             steps=[Step("relabel", Relabel, arguments, config.student.pool)],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -155,7 +168,7 @@ class CorpusRefiltering:
     def plan(cls, config: RefilterConfig) -> CorpusRefiltering:
         """Find the shards. Raises ConfigError for shards that a student had a say in."""
         pseudo = Folder.at(config.pseudo)
-        made_by = pseudo.read_json(RUN_FILE) or {}
+        made_by = pseudo.read_record(RUN_FILE) or {}
         fingerprint = {
             **_told_on(made_by, "pairs", "teacher", "aligner"),
             "pseudo": made_by.get("fingerprint", str(pseudo)),
@@ -174,13 +187,19 @@ class CorpusRefiltering:
         _check_labels(config.quality, labels, f"the shards of {pseudo}")
         return cls(config, run, pseudo, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Judge and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Judge and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         return engine_for(self.config.engine).run_shards(
             self.run.pending(self.pseudo),
             read=partial(_read_shard, self.pseudo, schema.ALIGNED),
             steps=[Step("project", Project, (self.config.quality, self.labels))],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -202,7 +221,7 @@ def _labels_of(pseudo: Folder, name: str) -> list[str]:
     """The entity types of a pseudo-labelled shard; the same in all of a run."""
     try:
         return labels_in(pseudo.read_footer(name))
-    except KeyError as error:
+    except (KeyError, ValueError) as error:
         raise DataError(
             f"{pseudo}/{name}: its footer does not name the tags; expected a shard of "
             "project_corpus or relabel"
@@ -279,14 +298,14 @@ def links_found(config: LinksConfig) -> tuple[LinksConfig, str | None]:
 def model_found(config: Model) -> tuple[Model, Path]:
     """The configuration as every node must read it, and the model's folder on this machine.
 
-    A local folder by its absolute path; a name on the hub with the commit that it stands for now,
-    so that a node which downloads it later gets the same weights.
+    A local folder by its absolute path; a name on the hub with the commit that it stands for now, a
+    URL with what its files are now, so that a node that downloads it later gets the same weights.
     """
     assert config.model is not None
     folder = resolve(config.model, config.revision).absolute()
     if Path(config.model).expanduser().is_dir():
         return config.model_copy(update={"model": str(folder)}), folder
-    # The hub's cache names a snapshot's folder by its commit.
+    # The hub's cache names a snapshot's folder by its commit, the copy of a URL by its files.
     return config.model_copy(update={"revision": folder.name}), folder
 
 
@@ -308,8 +327,8 @@ def _num_bytes(path: str) -> int | None:
     """The size of a file; None where its location does not say."""
     filesystem, name = url_to_fs(path)
     try:
-        size = filesystem.size(name)
-    except OSError:
+        size = ask(path, filesystem, lambda: filesystem.size(name))
+    except (FileNotFoundError, XnerError):
         return None
     return None if size is None else int(size)
 
@@ -355,7 +374,13 @@ class CorpusPreparation:
     def summary_of(self, pair: tuple[str, str]) -> list[CorpusSummary] | None:
         """What a finished language pair came to; None as long as it is not finished."""
         record = self.run.folder.read_json(f"{'-'.join(pair)}/{SUMMARY_FILE}")
-        return None if record is None else [CorpusSummary(**each) for each in record]
+        try:
+            return None if record is None else [CorpusSummary(**each) for each in record]
+        except TypeError as error:
+            raise DataError(
+                f"{self.run.folder}/{'-'.join(pair)}/{SUMMARY_FILE}: not a summary of corpora: "
+                f"{error}"
+            ) from error
 
     def run_pending(self, report: Callable[[int], None]) -> None:
         """Read, clean, draw and write every language pair that is not finished.

@@ -137,7 +137,7 @@ class StudyRun:
         sentences = 0
         if recipe.training is not None:
             train_tagger(recipe.training, _quietly)
-            data = Folder.at(recipe.model).read_json(DATA_FILE)
+            data = Folder.at(recipe.model).read_record(DATA_FILE)
             sentences = sum(each["sentences"] for each in data["data"] + data["dev"])
         model = ModelConfig(model=recipe.model, batch_tokens=self.config.batch_tokens)
         tables = []
@@ -157,7 +157,7 @@ class StudyRun:
         }
         folder.publish_table(_SCORES, pa.concat_tables(tables), {_RECORD_KEY: json.dumps(record)})
         if recipe.training is not None and not self.config.keep_models:
-            folder.filesystem.rm(folder.path("model"), recursive=True)
+            folder.remove_all("model")
 
     def _read(self, cell: Cell, name: str) -> list[Result]:
         folder = self.steps / name

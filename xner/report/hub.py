@@ -6,7 +6,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from xner.errors import ConfigError, TransientError
-from xner.shards.storage import Folder, http_errors
+from xner.shards.remote import library_errors
+from xner.shards.storage import Folder
 
 
 def push_dataset(folder: Folder, name: str, public: bool) -> str:
@@ -34,6 +35,6 @@ def push_dataset(folder: Folder, name: str, public: bool) -> str:
                 f"there: {error}"
             ) from error
         raise TransientError(f"push_to {name}: {error}") from error
-    except http_errors(OSError) as error:
+    except library_errors(OSError) as error:
         raise TransientError(f"push_to {name}: the hub does not answer: {error}") from error
     return str(commit.commit_url)

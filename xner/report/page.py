@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from xner.errors import without_credentials
 from xner.projection.quality import REASONS
 from xner.report.terminal import as_text, number_columns
 from xner.shards.storage import Folder
@@ -142,7 +143,7 @@ def render_page(
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"text": as_text, "number_columns": number_columns}
     return environment.from_string(_TEMPLATE).render(
-        title=title,
+        title=without_credentials(title),
         figures=figures,
         tables=tables,
         samples=groups,

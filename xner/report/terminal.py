@@ -28,6 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from xner.errors import without_credentials
 from xner.shards.ledger import SUMMARY_FILE
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
@@ -50,12 +51,9 @@ def configure_logging(verbose: bool = False) -> None:
     layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     if console.is_terminal:
         handler, layout = RichHandler(console=console, show_path=verbose), "%(message)s"
+    handler.setFormatter(_Discreet(layout, "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format=layout,
-        datefmt="%Y-%m-%d %H:%M:%S",
-        handlers=[handler],
-        force=True,
+        level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True
     )
     logging.captureWarnings(True)
     logging.getLogger("xner").setLevel(logging.DEBUG if verbose else logging.INFO)
@@ -66,6 +64,13 @@ def configure_logging(verbose: bool = False) -> None:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         if not console.is_terminal:
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+class _Discreet(logging.Formatter):
+    """Lines of whoever they are, without what is in their URLs to open them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_credentials(super().format(record))
 
 
 def track(
@@ -209,7 +214,7 @@ def print_summary(title: str, rows: Mapping[str, Any] | Sequence[Mapping[str, An
     """Print a table: names and values, or records with the same keys."""
     console = _console()
     # A title of the table's own would be broken to the table's width.
-    console.print(Text(f"\n{title}", style="bold"))
+    console.print(Text(f"\n{without_credentials(title)}", style="bold"))
     table = Table(show_header=not isinstance(rows, Mapping))
     if isinstance(rows, Mapping):
         table.add_column()
@@ -232,11 +237,14 @@ def number_columns(rows: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def as_text(value: Any) -> str:
-    """A value for a table: thousands parted, floats to four digits, nothing as a dash."""
+    """A value for a table: thousands parted, floats to four digits, nothing as a dash.
+
+    What opens the URLs in a text is left out of it.
+    """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
+        return without_credentials(str(value))
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
@@ -245,7 +253,7 @@ def as_text(value: Any) -> str:
 def write_summary(folder: Folder, data: Mapping[str, Any]) -> None:
     """Write ``summary.json`` into a job's output folder, keys sorted.
 
-    JSON knows no infinity and no NaN: both become null.
+    JSON knows no infinity and no NaN: both become null. What opens the URLs in it is left out.
     """
     folder.publish_json(SUMMARY_FILE, _plain(data))
 
@@ -257,7 +265,7 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    return without_credentials(value) if isinstance(value, str) else value
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -3,20 +3,20 @@
 On a file system with rename, a file is written under a temporary name, flushed to disk and
 renamed; on an object store it is one PUT, or one multipart upload that exists once completed. So a
 name that can be listed is a whole file, after whatever crash. Names that begin with ``_`` are
-ours: temporary files, which a later run may remove.
+ours: temporary files, which a later run may remove. What a multipart upload of a killed process
+leaves is no object; a rule of the bucket should remove it in time.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import fsspec
 import pyarrow as pa
@@ -24,12 +24,18 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from xner.errors import ConfigError, DataError, TransientError, without_credentials
+from xner.errors import ConfigError, DataError, without_credentials
+from xner.shards.remote import ask, open_file, protocols
+
+_T = TypeVar("_T")
 
 _TEMPORARY = "_tmp-"
 
-# Stores where an object becomes visible only when it is complete.
-_ATOMIC_PUT = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "hf", "memory", "oss", "r2"}
+# Stores where an object becomes visible only when it is complete, by the sources of s3fs, gcsfs,
+# adlfs and huggingface_hub: one PUT, a completed multipart or resumable upload, a committed list of
+# blocks, a commit.
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf"}
+_ATOMIC_PUT = {*_OBJECT_STORES, "memory"}
 
 
 @dataclass(frozen=True)
@@ -88,67 +94,142 @@ class Folder:
             name
             for name in self._listing()
             if name.endswith(suffix)
-            and not any(part.startswith(("_", ".")) for part in name.split("/"))
+            # A part without a name is a placeholder of a folder, which some tools put on a store.
+            and not any(part.startswith(("_", ".")) or not part for part in name.split("/"))
         ]
 
     def _listing(self) -> list[str]:
         filesystem, path = url_to_fs(self.location)
         filesystem.invalidate_cache(path)
-        if filesystem.isfile(path):
+        # Stores list all below a prefix in pages; elsewhere fsspec walks, and passes over what it
+        # may not read if it is not told otherwise.
+        how = {} if protocols(filesystem) & _OBJECT_STORES else {"on_error": "raise"}
+        try:
+            found = self._ask(lambda: filesystem.find(path, **how))
+        except FileNotFoundError:
+            return []
+        if found == [path]:
             raise ConfigError(f"{self}: a file stands where a folder is expected")
         prefix = len(path.rstrip("/")) + 1
+        return sorted(name[prefix:] for name in found)
+
+    def _ask(self, request: Callable[[], _T], name: str = "") -> _T:
+        return ask(f"{self}/{name}" if name else str(self), self.filesystem, request)
+
+    def is_file(self, name: str = "") -> bool:
+        """Whether that, or the folder itself, is a file."""
+        filesystem, path = self.filesystem, self.path(name).rstrip("/")
         try:
-            return sorted(found[prefix:] for found in filesystem.find(path))
-        # Most file systems find nothing in a folder that is not there; the hub's raises this.
+            return bool(self._ask(lambda: filesystem.info(path), name)["type"] == "file")
+        except FileNotFoundError:
+            return False
+
+    def children(self) -> list[dict[str, Any]]:
+        """What the location says of the files and folders right in here; none where it is not."""
+        filesystem, path = self.filesystem, self.path("").rstrip("/")
+        filesystem.invalidate_cache(path)
+        try:
+            return list(self._ask(lambda: filesystem.ls(path, detail=True)))
         except FileNotFoundError:
             return []
 
     def exists(self, name: str) -> bool:
-        """Whether the file is there."""
-        return bool(self.filesystem.exists(self.path(name)))
+        """Whether the file is there; a location that does not answer is an error."""
+        filesystem, path = self.filesystem, self.path(name)
+        try:
+            self._ask(lambda: filesystem.info(path), name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def read(self, name: str) -> bytes:
         """The content of a file. Raises FileNotFoundError."""
-        return bytes(self.filesystem.cat_file(self.path(name)))
+        filesystem, path = self.filesystem, self.path(name)
+        return bytes(self._ask(lambda: filesystem.cat_file(path), name))
 
     def remove(self, name: str) -> None:
-        """Remove a file. Raises FileNotFoundError."""
-        self.filesystem.rm_file(self.path(name))
+        """Remove a file. Raises FileNotFoundError where the location tells."""
+        filesystem, path = self.filesystem, self.path(name)
+        self._ask(lambda: filesystem.rm_file(path), name)
+
+    def remove_all(self, name: str = "") -> None:
+        """Remove a folder below here, or this one, with all that is in it; it may be gone."""
+        filesystem, path = self.filesystem, self.path(name).rstrip("/")
+        with suppress(FileNotFoundError):
+            self._ask(lambda: filesystem.rm(path, recursive=True), name)
 
     def publish(self, name: str, content: bytes) -> None:
         """Write a file so that it is seen whole or not at all; replaces one of that name.
 
         Raises ConfigError when the location cannot be written, TransientError when it is full.
         """
-        filesystem, path = url_to_fs(self.location)
+        filesystem, path = self.filesystem, self.path(name)
+        if protocols(filesystem) & _ATOMIC_PUT:
+            self._put(lambda: filesystem.pipe_file(path, content), name)
+        else:
+            self._put(lambda: _write_and_rename(filesystem, path, content), name)
+
+    def upload(self, name: str, file: Path) -> None:
+        """Copy a file of this machine here. On an object store it is seen whole or not at all."""
+        filesystem, path = self.filesystem, self.path(name)
+        if not protocols(filesystem) & _ATOMIC_PUT:
+            self._put(lambda: filesystem.makedirs(path.rpartition("/")[0], exist_ok=True), name)
+        self._put(lambda: filesystem.put_file(str(file), path), name)
+
+    def download(self, name: str, file: Path) -> None:
+        """Copy a file from here to this machine. Raises FileNotFoundError."""
+        filesystem, path = self.filesystem, self.path(name)
+        self._ask(lambda: filesystem.get_file(path, str(file)), name)
+
+    def _put(self, request: Callable[[], object], name: str) -> None:
         try:
-            if _protocols(filesystem) & _ATOMIC_PUT:
-                filesystem.pipe_file(f"{path}/{name}", content)
-                return
-            target = f"{path}/{name}"
-            folder, _, leaf = target.rpartition("/")
-            filesystem.makedirs(folder, exist_ok=True)
-            temporary = f"{folder}/{_TEMPORARY}{uuid.uuid4().hex}-{leaf}"
+            self._ask(request, name)
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"{self}/{name}: cannot be written: {error}; buckets and containers are not made "
+                "here: make it first"
+            ) from error
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file if there is none of that name; whether it was written.
+
+        Of several who try at once one succeeds, on a local disk and on stores with conditional
+        writes; a reader may see it before its content is whole.
+
+        Raises ConfigError when the location cannot be written, TransientError when it is full.
+        """
+        filesystem, path = self.filesystem, self.path(name)
+
+        def request() -> bool:
             try:
-                with filesystem.open(temporary, "wb") as file:
-                    file.write(content)
-                    if isinstance(filesystem, LocalFileSystem):
-                        file.flush()
-                        os.fsync(file.fileno())
+                if not protocols(filesystem) & _ATOMIC_PUT:
+                    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
                 if isinstance(filesystem, LocalFileSystem):
-                    os.replace(temporary, target)
+                    # fsspec looks and then writes, which two may do at once.
+                    with open(path, "xb") as file:
+                        file.write(content)
                 else:
-                    filesystem.mv(temporary, target)
-            except BaseException:
-                if filesystem.exists(temporary):
-                    filesystem.rm_file(temporary)
-                raise
-        except OSError as error:
-            raise explained(error, f"{self}/{name}") from error
+                    filesystem.pipe_file(path, content, mode="create")
+            except FileExistsError:
+                return False
+            return True
+
+        return self._ask(request, name)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder where nothing is in it; object stores have no folders to remove."""
+        if isinstance(self.filesystem, LocalFileSystem):
+            with suppress(OSError):
+                os.rmdir(self.location)
 
     def remove_leftovers(self) -> int:
         """Remove temporary files of runs that died while writing; how many there were."""
-        leftovers = [n for n in self._listing() if n.rsplit("/", 1)[-1].startswith(_TEMPORARY)]
+        leftovers = []
+        for name in self._listing():
+            *folders, leaf = name.split("/")
+            # Those in a folder of ours, as the lease's, are a living run's.
+            if leaf.startswith(_TEMPORARY) and not any(part.startswith("_") for part in folders):
+                leftovers.append(name)
         for name in leftovers:
             self.remove(name)
         return len(leftovers)
@@ -156,11 +237,18 @@ class Folder:
     def read_json(self, name: str) -> Any:
         """A JSON file's value; None if there is none. Raises DataError when it is not JSON."""
         try:
-            return json.loads(self.read(name))
+            return parsed_json(self.read(name))
         except FileNotFoundError:
             return None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise DataError(f"{self}/{name}: not valid JSON: {error}") from error
+
+    def read_record(self, name: str) -> dict[str, Any] | None:
+        """A JSON file's object; None if there is no file. Raises DataError when it is no object."""
+        value = self.read_json(name)
+        if value is not None and not isinstance(value, dict):
+            raise DataError(f"{self}/{name}: expected a JSON object")
+        return value
 
     def publish_json(self, name: str, value: Any) -> None:
         """Write a value as indented JSON, keys in the order given."""
@@ -174,18 +262,18 @@ class Folder:
         """
         with (
             _parquet_explained(f"{self}/{name}"),
-            self.filesystem.open(self.path(name), "rb") as file,
+            open_file(f"{self}/{name}", self.filesystem, self.path(name)) as file,
         ):
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
             if schema is None:
-                return parquet.read()
+                return _validated(parquet.read())
             missing = set(schema.names) - set(parquet.schema_arrow.names)
             if missing:
                 raise DataError(
                     f"{self}/{name}: lacks the columns {', '.join(sorted(missing))}; "
                     f"it has {', '.join(parquet.schema_arrow.names)}"
                 )
-            table = parquet.read(columns=schema.names).select(schema.names)
+            table = _validated(parquet.read(columns=schema.names)).select(schema.names)
             try:
                 return table.cast(schema)
             # A ValueError is pyarrow's complaint about a null in a column that must have none.
@@ -210,13 +298,29 @@ class Folder:
         """
         with (
             _parquet_explained(f"{self}/{name}"),
-            self.filesystem.open(self.path(name), "rb") as file,
+            open_file(f"{self}/{name}", self.filesystem, self.path(name)) as file,
         ):
             metadata = pq.read_metadata(file).metadata or {}
         try:
             return {key.decode(): value.decode() for key, value in metadata.items()}
         except UnicodeDecodeError as error:
             raise DataError(f"{self}/{name}: its footer holds what is no text: {error}") from error
+
+
+def parsed_json(content: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises ValueError for what is none, nests too deep, or escapes what is no text (half a surrogate
+    pair, which nothing can write again).
+    """
+    text = content if isinstance(content, str) else content.decode()
+    try:
+        value = json.loads(text)
+        if r"\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    return value
 
 
 def read_file(url: str) -> bytes:
@@ -227,15 +331,9 @@ def read_file(url: str) -> bytes:
     """
     try:
         filesystem, path = url_to_fs(os.path.expanduser(url))
-        return bytes(filesystem.cat_file(path))
+        return bytes(ask(url, filesystem, lambda: filesystem.cat_file(path)))
     except FileNotFoundError as error:
         raise ConfigError(f"{url}: no such file") from error
-    except IsADirectoryError as error:
-        raise ConfigError(f"{url}: is a folder; expected a file") from error
-    except PermissionError as error:
-        raise ConfigError(f"{url}: no permission to read it") from error
-    except http_errors(OSError) as error:
-        raise TransientError(f"{url}: cannot be read: {error}") from error
     except (ValueError, ImportError) as error:
         raise ConfigError(f"{url}: not a location that can be opened: {error}") from error
 
@@ -246,27 +344,40 @@ def files_at(url: str, suffix: str) -> tuple[Folder, list[str]]:
     Raises ConfigError when there is none, TransientError when the location does not answer.
     """
     folder = Folder.at(url)
-    parent, _, name = folder.location.rpartition("/")
-    try:
-        if folder.filesystem.isfile(folder.path("").rstrip("/")):
-            return Folder(parent or "/"), [name]
-        names = folder.names(suffix)
-    except http_errors() as error:
-        raise TransientError(f"{folder}: cannot be read: {error}") from error
+    if folder.is_file():
+        parent, _, name = folder.location.rpartition("/")
+        return Folder(parent or "/"), [name]
+    names = folder.names(suffix)
     if not names:
         raise ConfigError(f"{folder}: no such file, nor a folder with *{suffix} in it")
     return folder, names
 
 
-def http_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    """The others, and what HTTP libraries raise that need not be an OSError.
+def _write_and_rename(filesystem: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:
+    folder, _, leaf = path.rpartition("/")
+    filesystem.makedirs(folder, exist_ok=True)
+    temporary = f"{folder}/{_TEMPORARY}{uuid.uuid4().hex}-{leaf}"
+    is_local = isinstance(filesystem, LocalFileSystem)
+    try:
+        with filesystem.open(temporary, "wb") as file:
+            file.write(content)
+            if is_local:
+                file.flush()
+                os.fsync(file.fileno())
+        if is_local:
+            os.replace(temporary, path)
+        else:
+            filesystem.mv(temporary, path)
+    except BaseException:
+        if filesystem.exists(temporary):
+            filesystem.rm_file(temporary)
+        raise
 
-    The libraries are slow to import, and one that is not loaded cannot have raised. huggingface_hub
-    works with either of the last two.
-    """
-    bases = {"aiohttp": "ClientError", "httpx": "HTTPError", "httpx2": "HTTPError"}
-    loaded = (library for library in bases if library in sys.modules)
-    return (*others, *(getattr(sys.modules[library], bases[library]) for library in loaded))
+
+def _validated(table: pa.Table) -> pa.Table:
+    """The table, whose texts are UTF-8: Parquet promises it, and readers do not look."""
+    table.validate(full=True)
+    return table
 
 
 @contextmanager
@@ -275,29 +386,8 @@ def _parquet_explained(where: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{where}: no such file") from error
-    except http_errors() as error:
-        raise TransientError(f"{where}: cannot be read: {error}") from error
     except (pa.ArrowInvalid, OSError) as error:
         # What pyarrow says of a torn page is an OSError too, but comes from no system call.
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise DataError(f"{where}: not a readable Parquet shard: {error}") from error
-
-
-def _protocols(filesystem: fsspec.AbstractFileSystem) -> set[str]:
-    protocol = filesystem.protocol
-    return {protocol} if isinstance(protocol, str) else set(protocol)
-
-
-def explained(error: OSError, where: str) -> Exception:
-    """What an error of writing there says to the user: ConfigError, TransientError for a full disk,
-    or else the error itself."""
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return ConfigError(f"{where}: the output location cannot be written: {error.strerror}")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return TransientError(
-            f"{where}: {error.strerror}; what was committed stays, so free some space and run again"
-        )
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return ConfigError(f"{where}: a file stands where a folder is expected")
-    return error

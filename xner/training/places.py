@@ -13,8 +13,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from xner.config import OptimizationConfig
+from xner.errors import XnerError
 from xner.models.encoder import pick_device, pick_precision
-from xner.shards.storage import Folder, explained
+from xner.shards.remote import explained, library_errors
+from xner.shards.storage import Folder
 from xner.training.loop import Progress, State, Task, train
 from xner.training.tracking import Curves
 
@@ -43,10 +45,8 @@ def whole_or_absent(checkpoint: Folder) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        filesystem, path = checkpoint.filesystem, checkpoint.path("").rstrip("/")
-        if filesystem.exists(path):
-            filesystem.rm(path, recursive=True)
+    except library_errors(OSError, XnerError) as error:
+        checkpoint.remove_all()
         raise explained(error, str(checkpoint)) from error
 
 
@@ -58,7 +58,7 @@ def local_copy(folder: Folder) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="xner-") as name:
         for file in folder.names():
-            (Path(name) / file).write_bytes(folder.read(file))
+            folder.download(file, Path(name) / file)
         yield Path(name)
 
 
@@ -81,7 +81,7 @@ class InProcess:
 
     @contextmanager
     def last_checkpoint(self) -> Iterator[Path | None]:
-        progress = self.folder.read_json(_PROGRESS)
+        progress = self.folder.read_record(_PROGRESS)
         if progress is None:
             yield None
             return
@@ -90,19 +90,17 @@ class InProcess:
 
     def commit(self, folder: Path | None, state: State) -> None:
         assert folder is not None
-        filesystem = self.folder.filesystem
         last = checkpoint_name(state.epoch, state.epoch_step)
         target = self.folder / last
         with whole_or_absent(target):
-            filesystem.makedirs(target.path("").rstrip("/"), exist_ok=True)
             for file in folder.iterdir():
-                filesystem.put_file(str(file), target.path(file.name))
+                target.upload(file.name, file)
         # Until this file says so, the new checkpoint is not there.
         self.folder.publish_json(_PROGRESS, {"last": last})
         there = {name.split("/")[0] for name in self.folder.names() if name.startswith(CHECKPOINT)}
         best = {checkpoint_name(epoch) for epoch in state.best(self.keep_best)}
         for stale in there - best - {last}:
-            filesystem.rm(self.folder.path(stale), recursive=True)
+            self.folder.remove_all(stale)
 
 
 def train_in_process(

@@ -28,6 +28,7 @@ from xner.config import OptimizationConfig
 from xner.errors import ConfigError
 from xner.models.encoder import pick_device
 from xner.shards.ledger import RUN_FILE, SHARD, Run
+from xner.shards.remote import open_file
 from xner.shards.storage import Folder, files_at
 from xner.training.loop import Progress, State, Task, load_weights, log_progress
 from xner.training.places import CHECKPOINT, checkpoint_name, is_local, local_copy, train_in_process
@@ -65,7 +66,8 @@ def content_of(paths: Sequence[str]) -> str:
     for path in paths:
         folder, names = files_at(path, SHARD)
         for name in names:
-            with folder.filesystem.open(folder.path(name), "rb") as file:
+            where, path = f"{folder}/{name}", folder.path(name)
+            with open_file(where, folder.filesystem, path) as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
@@ -131,7 +133,7 @@ def fit(
         Run(model_folder, job, fingerprint).open()
         logger.info("%s: trained already under these settings; nothing to do", model_folder)
         _remove(run_folder)
-        return dict(model_folder.read_json(SUMMARY))
+        return dict(model_folder.read_record(SUMMARY))
     if not _has_checkpoint(run_folder):
         strangers = model_folder.names()
         if strangers:
@@ -229,7 +231,7 @@ def _publish(
         else:
             # An object store has no rename: the summary goes last, and says that all is there.
             for file in sorted(ready.iterdir(), key=lambda file: file.name == SUMMARY):
-                model_folder.filesystem.put_file(str(file), model_folder.path(file.name))
+                model_folder.upload(file.name, file)
 
 
 def _load_mean(model: nn.Module, checkpoints: Sequence[Folder]) -> None:
@@ -266,4 +268,4 @@ def _has_checkpoint(folder: Folder) -> bool:
 def _remove(run_folder: Folder) -> None:
     """Remove a run's folder: one that has its mark, and no other."""
     if run_folder.exists(RUN_FILE):
-        run_folder.filesystem.rm(run_folder.path("").rstrip("/"), recursive=True)
+        run_folder.remove_all()

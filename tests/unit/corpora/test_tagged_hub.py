@@ -123,5 +123,5 @@ def test_hub_that_does_not_answer_is_transient(
     monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
     use_endpoint("http://127.0.0.1:9", monkeypatch)
-    with pytest.raises(TransientError, match=r"hf://datasets/owner/name/a: cannot be read"):
+    with pytest.raises(TransientError, match=r"hf://datasets/owner/name/a: does not answer"):
         read("name/a", format=format)

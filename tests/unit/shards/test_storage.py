@@ -69,7 +69,7 @@ def test_storage_read_only_location_is_a_config_error(
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(os, "replace", refused)
-    with pytest.raises(ConfigError, match=r"1\.parquet: the output location cannot be written"):
+    with pytest.raises(ConfigError, match=r"1\.parquet: no permission: Permission denied"):
         Folder.at(str(tmp_path)).publish("1.parquet", b"one")
 
 
