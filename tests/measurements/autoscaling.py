@@ -136,8 +136,7 @@ def autoscaling_head(idle_seconds: float) -> Iterator[str]:
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": 2}, "node_config": {}, "max_workers": 0},
             "gpu": {
-                # Ray Data asks for memory too: no node of a kind that names none would do.
-                "resources": {"CPU": 1, "GPU": 1, "memory": 10**9, "object_store_memory": 10**8},
+                "resources": {"CPU": 1, "GPU": 1, "object_store_memory": 10**8},
                 "node_config": {},
                 "min_workers": 0,
                 "max_workers": _MAX_NODES,
