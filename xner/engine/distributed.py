@@ -15,7 +15,9 @@ import logging
 import math
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -107,6 +109,17 @@ def connect(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
     """
     if ray.is_initialized():
         return
+    # Ray puts a handler of its own in the place of the job's, and with it another exit code.
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if is_main else None
+    try:
+        _connect(config, pools)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _connect(config: EngineConfig, pools: Sequence[PoolConfig]) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"logging_level": _logging_level(), "log_to_driver": True}
     address = config.address or os.environ.get("RAY_ADDRESS")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,8 @@ from xner.engine.metrics import show_actors
 
 _EVERY_SECONDS = 2.0
 
+_log = logging.getLogger(__name__)
+
 
 @contextmanager
 def watched(pools: Sequence[str], report: Callable[[ClusterSize], None]) -> Iterator[None]:
@@ -26,11 +29,16 @@ def watched(pools: Sequence[str], report: Callable[[ClusterSize], None]) -> Iter
     def watch() -> None:
         last = None
         while True:
-            size = cluster_size(pools, time.monotonic() - started)
-            show_actors(size.actors)
-            if last is None or not size.equals(last):
-                report(size)
-                last = size
+            try:
+                size = cluster_size(pools, time.monotonic() - started)
+            # The head may be slow or gone for a moment; what the run does about it is Ray's.
+            except Exception as error:
+                _log.debug("the size of the cluster is not known: %s", error)
+            else:
+                show_actors(size.actors)
+                if last is None or not size.equals(last):
+                    report(size)
+                    last = size
             if stop.wait(_EVERY_SECONDS):
                 return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -11,19 +12,37 @@ from typing import Any
 from xner.engine.flow import ClusterSize, ShardResult
 from xner.errors import DataError
 from xner.report.terminal import print_summary, track, write_summary
+from xner.shards.lease import Lease
 from xner.shards.ledger import Run, input_shards, total_statistics
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
 RunPending = Callable[[Callable[[ClusterSize], None]], Iterable[ShardResult]]
 
+_log = logging.getLogger(__name__)
+
 
 def label_pending(job: str, run: Run, inputs: Folder, run_pending: RunPending) -> None:
     """Run what is pending, then say what the output folder holds, also in ``summary.json``.
 
-    Raises DataError, after all is done that can be, when shards of ``inputs`` cannot be read.
+    Raises DataError, after all is done that can be, when shards of ``inputs`` cannot be read, and
+    TransientError when another run holds the folder, or took it over.
     """
-    run.open()
+    with run.held() as lease:
+        broken = _label(job, run, inputs, run_pending, lease)
+    if broken:
+        lines = "\n  ".join(broken.values())
+        raise DataError(f"{len(broken)} shards could not be read and have no output:\n  {lines}")
+
+
+def _label(
+    job: str,
+    run: Run,
+    inputs: Folder,
+    run_pending: RunPending,
+    lease: Lease,
+) -> dict[str, str]:
+    """Do all of it in a folder that is held; what is wrong with the shards that are broken."""
     done = run.done()
     num_done, num_pending = len(done), len(set(input_shards(inputs)).difference(done))
     started = time.perf_counter()
@@ -33,19 +52,30 @@ def label_pending(job: str, run: Run, inputs: Folder, run_pending: RunPending) -
     broken: dict[str, str] = {}
     sizes: list[ClusterSize] = []
     if num_pending:
-        for result in track(
+        results = track(
             run_pending(sizes.append),
             description=job,
             total_shards=num_done + num_pending,
             already_done=num_done,
             statistics_of=lambda result: result.statistics,
-        ):
-            by_step.update(result.seconds)
-            if result.error:
-                broken[result.name] = str(result.error)
-            else:
-                committed.add(result.name)
-                computed += result.statistics
+        )
+        try:
+            for result in results:
+                lease.check()
+                by_step.update(result.seconds)
+                if result.error:
+                    broken[result.name] = str(result.error)
+                else:
+                    committed.add(result.name)
+                    computed += result.statistics
+        except (KeyboardInterrupt, SystemExit):
+            _log.warning(
+                "%s: stopped with %d of %d shards committed; the same command goes on",
+                run.folder,
+                num_done + len(committed),
+                num_done + num_pending,
+            )
+            raise
     else:
         print(f"{run.folder}: nothing to do, all {num_done} shards are there")
     seconds = time.perf_counter() - started
@@ -77,9 +107,7 @@ def label_pending(job: str, run: Run, inputs: Folder, run_pending: RunPending) -
         for pool in sizes[0].actors:
             rows[f"actors of {pool}"] = _range(size.actors[pool] for size in sizes)
     print_summary(f"{job}: {run.folder}", rows)
-    if broken:
-        lines = "\n  ".join(broken.values())
-        raise DataError(f"{len(broken)} shards could not be read and have no output:\n  {lines}")
+    return broken
 
 
 def _range(values: Iterable[int]) -> str:

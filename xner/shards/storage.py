@@ -14,7 +14,7 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,9 +146,45 @@ class Folder:
         except OSError as error:
             raise explained(error, f"{self}/{name}") from error
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file if there is none of that name; whether it was written.
+
+        Of several who try at once one succeeds, on a local disk and on stores with conditional
+        writes; a reader may see it before its content is whole.
+
+        Raises ConfigError when the location cannot be written, TransientError when it is full.
+        """
+        filesystem, path = url_to_fs(self.location)
+        try:
+            filesystem.makedirs(path, exist_ok=True)
+            if isinstance(filesystem, LocalFileSystem):
+                # fsspec looks and then writes, which two may do at once.
+                with open(f"{path}/{name}", "xb") as file:
+                    file.write(content)
+            else:
+                filesystem.pipe_file(f"{path}/{name}", content, mode="create")
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise explained(error, f"{self}/{name}") from error
+        return True
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder where nothing is in it; object stores have no folders to remove."""
+        if isinstance(self.filesystem, LocalFileSystem):
+            with suppress(OSError):
+                os.rmdir(self.location)
+
     def remove_leftovers(self) -> int:
         """Remove temporary files of runs that died while writing; how many there were."""
-        leftovers = [n for n in self._listing() if n.rsplit("/", 1)[-1].startswith(_TEMPORARY)]
+        leftovers = []
+        for name in self._listing():
+            *folders, leaf = name.split("/")
+            # Those in a folder of ours, as the lease's, are a living run's.
+            if leaf.startswith(_TEMPORARY) and not any(part.startswith("_") for part in folders):
+                leftovers.append(name)
         for name in leftovers:
             self.remove(name)
         return len(leftovers)
@@ -156,11 +192,18 @@ class Folder:
     def read_json(self, name: str) -> Any:
         """A JSON file's value; None if there is none. Raises DataError when it is not JSON."""
         try:
-            return json.loads(self.read(name))
+            return parsed_json(self.read(name))
         except FileNotFoundError:
             return None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise DataError(f"{self}/{name}: not valid JSON: {error}") from error
+
+    def read_record(self, name: str) -> dict[str, Any] | None:
+        """A JSON file's object; None if there is no file. Raises DataError when it is no object."""
+        value = self.read_json(name)
+        if value is not None and not isinstance(value, dict):
+            raise DataError(f"{self}/{name}: expected a JSON object")
+        return value
 
     def publish_json(self, name: str, value: Any) -> None:
         """Write a value as indented JSON, keys in the order given."""
@@ -178,14 +221,14 @@ class Folder:
         ):
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
             if schema is None:
-                return parquet.read()
+                return _validated(parquet.read())
             missing = set(schema.names) - set(parquet.schema_arrow.names)
             if missing:
                 raise DataError(
                     f"{self}/{name}: lacks the columns {', '.join(sorted(missing))}; "
                     f"it has {', '.join(parquet.schema_arrow.names)}"
                 )
-            table = parquet.read(columns=schema.names).select(schema.names)
+            table = _validated(parquet.read(columns=schema.names)).select(schema.names)
             try:
                 return table.cast(schema)
             # A ValueError is pyarrow's complaint about a null in a column that must have none.
@@ -217,6 +260,22 @@ class Folder:
             return {key.decode(): value.decode() for key, value in metadata.items()}
         except UnicodeDecodeError as error:
             raise DataError(f"{self}/{name}: its footer holds what is no text: {error}") from error
+
+
+def parsed_json(content: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises ValueError for what is none, nests too deep, or escapes what is no text (half a surrogate
+    pair, which nothing can write again).
+    """
+    text = content if isinstance(content, str) else content.decode()
+    try:
+        value = json.loads(text)
+        if r"\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    return value
 
 
 def read_file(url: str) -> bytes:
@@ -267,6 +326,12 @@ def http_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
     bases = {"aiohttp": "ClientError", "httpx": "HTTPError", "httpx2": "HTTPError"}
     loaded = (library for library in bases if library in sys.modules)
     return (*others, *(getattr(sys.modules[library], bases[library]) for library in loaded))
+
+
+def _validated(table: pa.Table) -> pa.Table:
+    """The table, whose texts are UTF-8: Parquet promises it, and readers do not look."""
+    table.validate(full=True)
+    return table
 
 
 @contextmanager
