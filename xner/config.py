@@ -279,6 +279,37 @@ class ExportConfig(Record):
         return self
 
 
+class BenchmarkConfig(Record):
+    """`benchmark`: how fast this machine labels, aligns and projects."""
+
+    output: str = Field("runs/benchmark", description="Folder for summary.json.")
+    pairs: str | None = Field(
+        None, description="Folder of pairs shards to read; by default made sentences."
+    )
+    num_pairs: Count = Field(400, description="Pairs that every contestant reads in a round.")
+    encoder: str = Field(
+        "xlm-roberta-base",
+        description="Random weights of the shape `minilm`, `xlm-roberta-base`, `xlm-roberta-large` "
+        "or, for tests, `tiny`; or a model folder or name on the hub.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: cuda if there.")
+    num_threads: Count | None = Field(None, description="Threads; by default what torch takes.")
+    repetitions: Count = Field(5, description="Rounds in which all contestants take their turn.")
+    aligners_python: str | None = Field(
+        None,
+        description="Python of an environment that has simalign and awesome-align; without it they "
+        "are left out.",
+    )
+    ray_seconds: float = Field(
+        120,
+        ge=0,
+        description="About how long the plain loop and each way on Ray run; 0 leaves Ray out.",
+    )
+    profile: str | None = Field(
+        None, description="Folder for a trace and a table of operators of one run of ours."
+    )
+
+
 class OpusConfig(Record):
     """Archives in the layout of the OPUS object store."""
 

@@ -12,6 +12,7 @@ from xner.command_line import load
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "jobs" / "recipes").glob("*.toml"))
 
 RECORDS = {
+    "benchmark": config.BenchmarkConfig,
     "prepare_corpus": config.PrepareConfig,
     "build_alignment_set": config.BuildAlignmentSetConfig,
     "train_teacher": config.TrainTaggerConfig,

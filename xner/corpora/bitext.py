@@ -27,6 +27,7 @@ from typing import IO, Any
 from lxml import etree
 
 from xner.corpora.files import (
+    check_ratio,
     chunks,
     damage_reported,
     explained,
@@ -43,9 +44,15 @@ MAX_LINE_BYTES = 32_767
 _BLOCK_BYTES = 16 << 20
 _KEPT_BYTES = 256
 
-# Deflate shrinks real text three- to tenfold.
-_MAX_RATIO = 200
-_LARGE_BYTES = 64 << 20
+# A unit of a TMX with its markup, or what stands before the first one.
+_MAX_UNIT_BYTES = 4 << 20
+
+# The directory of a zip, as the end of the file tells its size: twenty thousand members.
+_MAX_DIRECTORY_BYTES = 1 << 20
+_DIRECTORY_END = re.compile(rb"PK\x05\x06.{8}(.{4})|PK\x06\x06.{36}(.{8})", re.DOTALL)
+_DIRECTORY_END_BYTES = (1 << 16) + 128
+_IN_OTHER_RECORD = 0xFFFFFFFF
+_SHOWN_NAMES = 5
 
 _ZIP_MAGIC = b"PK"
 
@@ -92,11 +99,11 @@ def _blocks(archive: Archive, block_pairs: int, stack: ExitStack) -> Iterator[Bl
     file = stack.enter_context(open_seekable(archive.path))
     if archive.target_path is not None:
         target_file = stack.enter_context(open_seekable(archive.target_path))
-        source = _Side(unpacked(file), archive.path)
-        target = _Side(unpacked(target_file), archive.target_path)
+        source = _Side(unpacked(file, archive.path), archive.path)
+        target = _Side(unpacked(target_file, archive.target_path), archive.target_path)
         return _paired(source, target, block_pairs)
     if archive.format == "tmx" and magic(file) != _ZIP_MAGIC:
-        return _tmx_blocks(unpacked(file), archive.path, archive, block_pairs)
+        return _tmx_blocks(unpacked(file, archive.path), archive.path, archive, block_pairs)
 
     members = stack.enter_context(_safe_zip(file, archive.path))
     tmx = [name for name in members.namelist() if name.lower().endswith(".tmx")]
@@ -251,8 +258,9 @@ def _tmx_blocks(
 
 def _units(stream: IO[bytes], name: str, langs: tuple[str, str]) -> Iterator[list[str | None]]:
     """Per translation unit its text in each language, None where it has none."""
+    content = _Bounded(stream, name)
     events = etree.iterparse(
-        _Named(stream, name),
+        content,
         events=("end",),
         tag="{*}tu",
         load_dtd=False,
@@ -266,6 +274,7 @@ def _units(stream: IO[bytes], name: str, langs: tuple[str, str]) -> Iterator[lis
             if first:
                 _refuse_entities(unit, name)
                 first = False
+            content.num_bytes = 0
             yield [_segment(unit, lang) for lang in langs]
             unit.clear()
             # What came before goes at every level: units may stand in elements of any kind.
@@ -325,13 +334,17 @@ def _folded(code: str) -> str:
 
 def _safe_zip(file: IO[bytes], path: str) -> zipfile.ZipFile:
     """The zip file, whose directory promises nothing absurd. Raises DataError."""
-    if magic(file) != _ZIP_MAGIC:
-        num_bytes = file.seek(0, io.SEEK_END)
+    kind, num_bytes = magic(file), file.seek(0, io.SEEK_END)
+    if kind != _ZIP_MAGIC:
         raise DataError(f"{path}: not a zip file, but {num_bytes} bytes of something else")
+    file.seek(max(0, num_bytes - _DIRECTORY_END_BYTES))
+    for found in _DIRECTORY_END.finditer(file.read()):
+        size = int.from_bytes(found[1] or found[2], "little")
+        if size > _MAX_DIRECTORY_BYTES and size != _IN_OTHER_RECORD:
+            raise DataError(f"{path}: its directory claims {size} bytes; a bitext has few members")
     try:
         members = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
-        num_bytes = file.seek(0, io.SEEK_END)
         raise DataError(
             f"{path}: a truncated or damaged zip file: {error}; no directory was found at the end "
             f"of its {num_bytes} bytes, nothing was read"
@@ -344,11 +357,12 @@ def _safe_zip(file: IO[bytes], path: str) -> zipfile.ZipFile:
             raise DataError(f"{path}: the member {name!r} is a link")
         if member.flag_bits & 1:
             raise DataError(f"{path}: the member {name!r} is encrypted")
-        if member.file_size > max(_LARGE_BYTES, _MAX_RATIO * member.compress_size):
+        if member.compress_size > num_bytes:
             raise DataError(
-                f"{path}: the member {name!r} claims to unpack {member.compress_size} bytes to "
-                f"{member.file_size}; a ratio above {_MAX_RATIO} is no text"
+                f"{path}: the member {name!r} claims {member.compress_size} bytes of a file that "
+                f"has {num_bytes}"
             )
+        check_ratio(member.compress_size, member.file_size, f"{path}: the member {name!r}")
     return members
 
 
@@ -359,11 +373,15 @@ def _member(members: zipfile.ZipFile, path: str, lang: str) -> str:
         if len(found) == 1:
             return found[0]
         if found:
-            raise DataError(f"{path}: several members for {lang}: {', '.join(found)}")
+            raise DataError(f"{path}: several members for {lang}: {_few(found)}")
     raise DataError(
         f"{path}: no member for {lang}: expected one whose name ends with .{lang}, "
-        f"found {', '.join(names) or 'none'}"
+        f"found {_few(names) or 'none'}"
     )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")
 
 
 def _member_stream(members: zipfile.ZipFile, path: str, name: str) -> tuple[IO[bytes], str]:
@@ -372,11 +390,16 @@ def _member_stream(members: zipfile.ZipFile, path: str, name: str) -> tuple[IO[b
         return members.open(name), shown
 
 
-class _Named:
-    """A stream whose damage is reported under its name, for a parser that reads it itself."""
+class _Bounded:
+    """A TMX for a parser that reads it itself; ``num_bytes`` were read since it was set to 0."""
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
+        self.name, self.num_bytes = name, 0
         self._chunks = chunks(stream, name)
 
     def read(self, _size: int) -> bytes:
-        return next(self._chunks, b"")
+        if self.num_bytes > _MAX_UNIT_BYTES:
+            raise DataError(f"{self.name}: {self.num_bytes} bytes without the end of a unit (tu)")
+        chunk = next(self._chunks, b"")
+        self.num_bytes += len(chunk)
+        return chunk

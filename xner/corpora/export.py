@@ -76,7 +76,7 @@ class CorpusExport:
         tags = tag_names(pseudo.read_footer(names[0]))
         if not tags:
             raise DataError(f"{pseudo}/{names[0]}: its footer does not name the tags of ner_tags")
-        made_by = pseudo.read_json(RUN_FILE) or {}
+        made_by = pseudo.read_record(RUN_FILE) or {}
         counts = [statistics_of(pseudo, name).status for name in names]
         accepted = tuple(sum(count.get(s, 0) for s in set(config.status)) for count in counts)
         fingerprint = {
@@ -139,12 +139,13 @@ def _versions(config: ExportConfig, made_by: Mapping[str, Any]) -> dict[str, str
     if config.pairs is None:
         return {}
     folder = Folder.at(config.pairs)
-    record = folder.read_json(RUN_FILE)
-    if record is None or "archives" not in record:
+    record = folder.read_record(RUN_FILE)
+    archives = (record or {}).get("archives")
+    if record is None or not isinstance(archives, list):
         raise ConfigError(f"pairs {folder}: no {RUN_FILE} of prepare_corpus")
     # Of the pairs of one language the shards know the folder, which lies in that of the record.
-    made_of = made_by.get("pairs", record["fingerprint"])
-    if made_of != record["fingerprint"] and not made_of.startswith(f"{folder}/"):
+    made_of = made_by.get("pairs", record.get("fingerprint"))
+    if made_of != record.get("fingerprint") and not str(made_of).startswith(f"{folder}/"):
         raise ConfigError(f"pairs {folder}: {config.pseudo} was made of other pairs")
-    found = (_ARCHIVE.search(path) for path in record["archives"])
+    found = (_ARCHIVE.search(str(path)) for path in archives)
     return {each[1]: each[2] for each in found if each is not None}

@@ -26,6 +26,10 @@ from xner.shards import remote
 
 CHUNK_BYTES = 1 << 20
 
+# Packing shrinks real text three- to thirtyfold.
+MAX_RATIO = 200
+_LARGE_BYTES = 64 << 20
+
 GZIP_MAGIC = b"\x1f\x8b"
 BZIP2_MAGIC = b"BZh"
 
@@ -72,12 +76,40 @@ def magic(file: IO[bytes]) -> bytes:
     return found
 
 
-def unpacked(file: IO[bytes]) -> IO[bytes]:
-    """The content of a file packed by gzip or bzip2; of any other, the file."""
+def unpacked(file: IO[bytes], name: str) -> IO[bytes]:
+    """The content of a file packed by gzip or bzip2; of any other, the file.
+
+    Reading raises DataError, by the file's name, once a little has become absurdly much.
+    """
     kind = magic(file)
     if kind == GZIP_MAGIC:
-        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
-    return cast(IO[bytes], bz2.BZ2File(file)) if kind == BZIP2_MAGIC[:2] else file
+        return cast(IO[bytes], _Unpacked(gzip.GzipFile(fileobj=file), file, name))
+    if kind == BZIP2_MAGIC[:2]:
+        return cast(IO[bytes], _Unpacked(bz2.BZ2File(file), file, name))
+    return file
+
+
+class _Unpacked:
+    """What a packed file unpacks to, held against what was read of it."""
+
+    def __init__(self, content: gzip.GzipFile | bz2.BZ2File, packed: IO[bytes], name: str) -> None:
+        self._content, self._packed, self._name = content, packed, name
+        self._num_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        found = self._content.read(size)
+        self._num_bytes += len(found)
+        check_ratio(self._packed.tell(), self._num_bytes, self._name)
+        return found
+
+
+def check_ratio(num_packed: int, num_bytes: int, name: str) -> None:
+    """Raises DataError where so few packed bytes are so many that they cannot be text."""
+    if num_bytes > max(_LARGE_BYTES, MAX_RATIO * num_packed):
+        raise DataError(
+            f"{name}: unpacks {num_packed} bytes to {num_bytes} or more; a ratio above {MAX_RATIO} "
+            "is no text"
+        )
 
 
 def chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import random
 import re
 from collections import Counter, defaultdict
@@ -23,7 +22,7 @@ from itertools import pairwise
 
 from xner.corpora.alignment_set import AlignmentExample
 from xner.errors import DataError
-from xner.shards.storage import read_file
+from xner.shards.storage import parsed_json, read_file
 from xner.text.occurrences import occurrences
 from xner.text.words import Span, segment
 
@@ -352,8 +351,8 @@ def read_lexicon(location: str, source_lang: str, target_lang: str) -> Lexicon:
 def _read_json(location: str, lang: str) -> dict[str, str]:
     path = location.replace("{lang}", lang)
     try:
-        value = json.loads(_read_text(path))
-    except (ValueError, RecursionError) as error:
+        value = parsed_json(_read_text(path))
+    except ValueError as error:
         raise DataError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
         raise DataError(f"{path}: expected an object of codes and names")

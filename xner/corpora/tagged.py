@@ -267,7 +267,10 @@ def _pseudo_sentence(row: dict[str, Any], path: str) -> TaggedSentence:
         )
     try:
         tags = encode((Mention(m["start"], m["end"], m["label"]) for m in row["mentions"]), words)
-    except ValueError as error:
+        if any(not m["label"] or m["end"] > len(text) for m in row["mentions"]):
+            raise ValueError("a mention without a label, or beyond the end of `target`")
+    # Of a TypeError a null is the cause: of a mention, of one of its ends.
+    except (ValueError, TypeError) as error:
         raise DataError(f"{path}: row {row['pair_id']}: {error}") from error
     return TaggedSentence(
         text,

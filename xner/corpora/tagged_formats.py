@@ -12,7 +12,6 @@ has, so only the two columns must be named.
 from __future__ import annotations
 
 import io
-import json
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from xner.corpora.files import GZIP_MAGIC, chunks, unpacked
 from xner.errors import ConfigError, DataError
 from xner.shards.ledger import SHARD
 from xner.shards.schema import tag_names
-from xner.shards.storage import files_at, read_file
+from xner.shards.storage import files_at, parsed_json, read_file
 from xner.text.iob2 import PREFIXES, decode, encode, split_tag
 from xner.text.mentions import Mention
 from xner.text.words import segment
@@ -107,7 +106,7 @@ def _lines(path: str, encoding: str = "utf-8") -> list[str]:
     """
     content = read_file(path)
     if content.startswith(GZIP_MAGIC):
-        content = b"".join(chunks(unpacked(io.BytesIO(content)), path))
+        content = b"".join(chunks(unpacked(io.BytesIO(content), path), path))
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -199,8 +198,8 @@ def read_jsonl(config: TaggedSourceConfig) -> list[FileSentence]:
             continue
         where = f"{config.path}:{number}"
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = parsed_json(line)
+        except ValueError as error:
             raise DataError(f"{where}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: expected a JSON object, found {line[:80]!r}")
@@ -225,7 +224,7 @@ def read_label_studio(config: TaggedSourceConfig) -> list[FileSentence]:
     Raises DataError for what is no such file, and for a bad task.
     """
     try:
-        tasks = json.loads("\n".join(_lines(config.path)))
+        tasks = parsed_json("\n".join(_lines(config.path)))
     except ValueError as error:
         raise DataError(f"{config.path}: not JSON: {error}") from error
     if not isinstance(tasks, list):

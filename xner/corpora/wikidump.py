@@ -30,6 +30,7 @@ from xner.corpora.files import (
     BZIP2_MAGIC,
     CHUNK_BYTES,
     GZIP_MAGIC,
+    check_ratio,
     chunks,
     damage_reported,
     explained,
@@ -45,6 +46,8 @@ PART_BYTES = 32 << 20
 
 # MediaWiki allows two mebibytes of text, which escaping can make somewhat longer.
 MAX_PAGE_BYTES = 32 << 20
+# Of a page in its last revision, which has some thirty.
+_MAX_TAGS = 100_000
 _HEAD_BYTES = 1 << 18
 _TAIL_BYTES = 256
 
@@ -111,7 +114,7 @@ def dump_parts(path: str, part_bytes: int = PART_BYTES) -> list[DumpPart]:
 def read_head(path: str) -> Head:
     """The head of a dump. Raises DataError for a file that is none, or declares entities."""
     with explained(path), open_seekable(path) as file, damage_reported(path, 0):
-        head = unpacked(file).read(_HEAD_BYTES)
+        head = unpacked(file, path).read(_HEAD_BYTES)
     head = head.partition(_PAGE)[0]
     if not re.search(rb"<mediawiki\b", head):
         raise DataError(
@@ -191,6 +194,8 @@ def _pages(pieces: Iterator[tuple[bytes, bool]], part: DumpPart) -> Iterator[Pag
 
 
 def _page(xml: bytes) -> Page:
+    if xml.count(b"<") > _MAX_TAGS:
+        return Page(title=_title(xml[: 1 << 12]), refused="too_large")
     try:
         # A parser is made for every page: what one has seen must not change the next.
         root = etree.fromstring(xml, etree.XMLParser(huge_tree=False, **_PARSER_LIMITS))
@@ -224,7 +229,7 @@ def _pieces(file: IO[bytes], part: DumpPart) -> Iterator[tuple[bytes, bool]]:
     if kind == BZIP2_MAGIC[:2]:
         yield from _unpacked_streams(file, part)
     elif kind == GZIP_MAGIC:
-        for chunk in chunks(unpacked(file), part.path):
+        for chunk in chunks(unpacked(file, part.path), part.path):
             yield chunk, True
     else:
         file.seek(part.start)
@@ -242,6 +247,7 @@ def _unpacked_streams(file: IO[bytes], part: DumpPart) -> Iterator[tuple[bytes, 
     if begin is None:
         return
     file.seek(begin)
+    first, num_bytes = begin, 0
     packed, read_to = b"", begin
     while True:
         if len(packed) < _STREAM_BYTES:
@@ -270,6 +276,8 @@ def _unpacked_streams(file: IO[bytes], part: DumpPart) -> Iterator[tuple[bytes, 
                     f"{part.path}: damaged in the bzip2 stream that begins at byte {begin}: {error}"
                 ) from error
             packed = b""
+            num_bytes += len(piece)
+            check_ratio(read_to - first, num_bytes, part.path)
             yield piece, is_mine
         packed = decompressor.unused_data
 

@@ -14,7 +14,6 @@ philosopher"), and in English text if there is some.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from xner.corpora.names import Casing
 from xner.corpora.wikidump import DumpPart, read_pages
 from xner.corpora.wikitext import normal_title, redirect_target
 from xner.errors import DataError
+from xner.shards.storage import parsed_json
 
 # Rows of an INSERT come in lines of about a mebibyte; an entity of Wikidata has some mebibytes.
 _MAX_LINE_BYTES = 128 << 20
@@ -161,7 +161,7 @@ def _lines(path: str) -> Iterator[bytes]:
 
 
 def _file_chunks(file: IO[bytes], path: str) -> Iterator[bytes]:
-    return chunks(unpacked(file), path)
+    return chunks(unpacked(file, path), path)
 
 
 # Wikidata
@@ -181,8 +181,8 @@ def wikidata_links(path: str, site: str, source_site: str) -> Iterator[TitleLink
         if any(name not in text for name in wanted):
             continue
         try:
-            link = _site_link(json.loads(text), site, source_site)
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            link = _site_link(parsed_json(text), site, source_site)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path}: entity {number}: not as Wikidata writes it: {error}"
             ) from error

@@ -15,7 +15,9 @@ import logging
 import math
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -36,6 +38,7 @@ from ray.data.datasource import Datasource, ReadTask
 from xner import errors
 from xner.config import EngineConfig, PoolConfig, StepConfig
 from xner.engine.flow import (
+    ClusterSize,
     Schedule,
     ShardResult,
     Step,
@@ -43,6 +46,8 @@ from xner.engine.flow import (
     UnitResult,
     range_borders,
 )
+from xner.engine.metrics import Usage, count_result, count_stage, show_pending
+from xner.engine.sizes import watched
 from xner.errors import ConfigError, DataError, TransientError, XnerError
 from xner.shards.statistics import Statistics
 
@@ -104,6 +109,17 @@ def connect(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
     """
     if ray.is_initialized():
         return
+    # Ray puts a handler of its own in the place of the job's, and with it another exit code.
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if is_main else None
+    try:
+        _connect(config, pools)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _connect(config: EngineConfig, pools: Sequence[PoolConfig]) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"logging_level": _logging_level(), "log_to_driver": True}
     address = config.address or os.environ.get("RAY_ADDRESS")
@@ -174,6 +190,7 @@ class RayEngine:
         read: Callable[[str], pa.Table],
         steps: Sequence[Step],
         commit: Callable[[str, pa.Table], Statistics],
+        report: Callable[[ClusterSize], None] = lambda size: None,
     ) -> Iterator[ShardResult]:
         """See :class:`xner.engine.flow.Engine`."""
         if not names:
@@ -181,8 +198,16 @@ class RayEngine:
         with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
             dataset = _parcels(names, lambda name: _read_parcel(name, read), steps)
             dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_AS_TASK)
-        for batch in _batches(dataset):
-            yield from map(_result, batch.to_pylist())
+        pending = len(names)
+        show_pending(pending)
+        with watched([_pool_name(group) for group in _joined(steps) if group[0].pool], report):
+            for batch in _batches(dataset):
+                for row in batch.to_pylist():
+                    result = _result(row)
+                    count_result(result)
+                    pending -= 1
+                    show_pending(pending)
+                    yield result
 
     def run_tables(self, tables: Sequence[pa.Table], steps: Sequence[Step]) -> Iterator[pa.Table]:
         """See :class:`xner.engine.flow.Engine`."""
@@ -369,13 +394,18 @@ def _joined(steps: Sequence[Step]) -> list[list[Step]]:
     return groups
 
 
+def _pool_name(steps: Sequence[Step]) -> str:
+    return "+".join(step.name for step in steps)
+
+
 def _map_parcels(dataset: Dataset, steps: Sequence[Step]) -> Dataset:
     pool = steps[0].pool
     if pool is None:
         return dataset.map_batches(_run_in_task, fn_args=(steps,), **_AS_TASK)
     gpus = {"num_gpus": pool.num_gpus} if pool.num_gpus else {}
     return dataset.map_batches(
-        _Actor,
+        # Ray shows actors under the name of their class.
+        type(_pool_name(steps), (_Actor,), {}),
         fn_constructor_args=(steps,),
         batch_size=1,
         batch_format="pyarrow",
@@ -405,11 +435,18 @@ def _run(parcel: pa.Table, name: str, stage: TableFunction) -> pa.Table:
     (row,) = parcel.drop_columns("table").to_pylist()
     if row["error"] is not None:
         return parcel
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _usage(stage)
     table = _carrying(stage, _unpacked(parcel))
+    seconds = time.perf_counter() - started
+    count_stage(name, seconds, before, _usage(stage))
     row["steps"].append(name)
-    row["seconds"].append(time.perf_counter() - started)
+    row["seconds"].append(seconds)
     return _packed(table, **row)
+
+
+def _usage(stage: TableFunction) -> Usage | None:
+    """What the stage's models have done so far; None for a stage without one."""
+    return getattr(stage, "usage", None)
 
 
 def _read_parcel(name: str, read: Callable[[str], pa.Table]) -> pa.Table:

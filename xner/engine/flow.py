@@ -11,7 +11,7 @@ them with the same results.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -64,6 +64,20 @@ class UnitResult:
     seconds: float = 0.0
     error: XnerError | None = None
     was_run: bool = True
+
+
+@dataclass(frozen=True)
+class ClusterSize:
+    """How large the cluster was ``seconds`` after the start: its nodes, and the actors by pool."""
+
+    seconds: float
+    nodes: int
+    gpus: float
+    actors: Mapping[str, int]
+
+    def equals(self, other: ClusterSize) -> bool:
+        """Whether nothing but the time differs."""
+        return replace(self, seconds=other.seconds) == other
 
 
 class Schedule:
@@ -133,11 +147,13 @@ class Engine(Protocol):
         read: Callable[[str], pa.Table],
         steps: Sequence[Step],
         commit: Callable[[str, pa.Table], Statistics],
+        report: Callable[[ClusterSize], None] = lambda size: None,
     ) -> Iterator[ShardResult]:
         """Take every shard through the steps and commit it; results as they come, in any order.
 
-        A shard whose input raises DataError is reported and the others go on; any other
-        exception ends the run.
+        Where there is a cluster, ``report`` is told its size, at the start and as it changes; it
+        may be called from another thread. A shard whose input raises DataError is reported and the
+        others go on; any other exception ends the run.
         """
         ...
 

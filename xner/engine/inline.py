@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from xner.config import StepConfig
 from xner.engine.flow import (
+    ClusterSize,
     Schedule,
     ShardResult,
     Step,
@@ -32,6 +33,7 @@ class InlineEngine:
         read: Callable[[str], pa.Table],
         steps: Sequence[Step],
         commit: Callable[[str, pa.Table], Statistics],
+        report: Callable[[ClusterSize], None] = lambda size: None,
     ) -> Iterator[ShardResult]:
         """See :class:`xner.engine.flow.Engine`."""
         stages = [(step.name, step.make(*step.arguments)) for step in steps] if names else []

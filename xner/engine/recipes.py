@@ -29,7 +29,7 @@ from xner.corpora.opus import Archive, archives
 from xner.corpora.sampling import quotas
 from xner.engine import preparing
 from xner.engine.choose import engine_for
-from xner.engine.flow import Flow, ShardResult, Step
+from xner.engine.flow import ClusterSize, Flow, ShardResult, Step
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
 from xner.errors import ConfigError, DataError, XnerError
 from xner.models import eflomal
@@ -68,7 +68,7 @@ class CorpusProjection:
         _check_finished(pairs, input_shards(pairs))
         if aligner.links is not None:
             _check_languages(pairs, aligner.links)
-        made_by = pairs.read_json(RUN_FILE) or {}
+        made_by = pairs.read_record(RUN_FILE) or {}
         fingerprint = {
             "pairs": made_by.get("fingerprint", str(pairs)),
             "teacher": model_identity(teacher, teacher_folder),
@@ -79,8 +79,13 @@ class CorpusProjection:
         run = Run(Folder.at(config.output), "project_corpus", fingerprint)
         return cls(config, run, pairs, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Label, align, project and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Label, align, project and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         config, own = self.config, self.config.aligner.pool
         engine = engine_for(config.engine, pools_of(config))
         return engine.run_shards(
@@ -92,6 +97,7 @@ class CorpusProjection:
                 Step("project", Project, (config.quality, self.labels)),
             ],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -115,7 +121,7 @@ class CorpusRelabelling:
         """Find the student and the shards. Raises ConfigError and DataError where one is not."""
         student, student_folder = model_found(config.student)
         pseudo = Folder.at(config.pseudo)
-        made_by = pseudo.read_json(RUN_FILE) or {}
+        made_by = pseudo.read_record(RUN_FILE) or {}
         fingerprint = {
             **_told_on(made_by, "teacher", "aligner", "quality"),
             "pseudo": made_by.get("fingerprint", str(pseudo)),
@@ -130,8 +136,13 @@ class CorpusRelabelling:
         labels = tuple(dict.fromkeys([*_labels_of(pseudo, input_shards(pseudo)[0]), *known]))
         return cls(config.model_copy(update={"student": student}), run, pseudo, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Relabel and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Relabel and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         config = self.config
         engine = engine_for(config.engine, [config.student.pool])
         arguments = (config.student, config.combine, config.min_student_score, self.labels)
@@ -140,6 +151,7 @@ class CorpusRelabelling:
             read=partial(_read_shard, self.pseudo, schema.PSEUDO),
             steps=[Step("relabel", Relabel, arguments, config.student.pool)],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -156,7 +168,7 @@ class CorpusRefiltering:
     def plan(cls, config: RefilterConfig) -> CorpusRefiltering:
         """Find the shards. Raises ConfigError for shards that a student had a say in."""
         pseudo = Folder.at(config.pseudo)
-        made_by = pseudo.read_json(RUN_FILE) or {}
+        made_by = pseudo.read_record(RUN_FILE) or {}
         fingerprint = {
             **_told_on(made_by, "pairs", "teacher", "aligner"),
             "pseudo": made_by.get("fingerprint", str(pseudo)),
@@ -175,13 +187,19 @@ class CorpusRefiltering:
         _check_labels(config.quality, labels, f"the shards of {pseudo}")
         return cls(config, run, pseudo, labels)
 
-    def run_pending(self) -> Iterator[ShardResult]:
-        """Judge and commit every pending shard; results as they come."""
+    def run_pending(
+        self, report: Callable[[ClusterSize], None] = lambda size: None
+    ) -> Iterator[ShardResult]:
+        """Judge and commit every pending shard; results as they come.
+
+        ``report`` is told the sizes of the cluster, as :class:`xner.engine.flow.Engine` says.
+        """
         return engine_for(self.config.engine).run_shards(
             self.run.pending(self.pseudo),
             read=partial(_read_shard, self.pseudo, schema.ALIGNED),
             steps=[Step("project", Project, (self.config.quality, self.labels))],
             commit=partial(_commit, self.run),
+            report=report,
         )
 
 
@@ -203,7 +221,7 @@ def _labels_of(pseudo: Folder, name: str) -> list[str]:
     """The entity types of a pseudo-labelled shard; the same in all of a run."""
     try:
         return labels_in(pseudo.read_footer(name))
-    except KeyError as error:
+    except (KeyError, ValueError) as error:
         raise DataError(
             f"{pseudo}/{name}: its footer does not name the tags; expected a shard of "
             "project_corpus or relabel"
@@ -356,7 +374,13 @@ class CorpusPreparation:
     def summary_of(self, pair: tuple[str, str]) -> list[CorpusSummary] | None:
         """What a finished language pair came to; None as long as it is not finished."""
         record = self.run.folder.read_json(f"{'-'.join(pair)}/{SUMMARY_FILE}")
-        return None if record is None else [CorpusSummary(**each) for each in record]
+        try:
+            return None if record is None else [CorpusSummary(**each) for each in record]
+        except TypeError as error:
+            raise DataError(
+                f"{self.run.folder}/{'-'.join(pair)}/{SUMMARY_FILE}: not a summary of corpora: "
+                f"{error}"
+            ) from error
 
     def run_pending(self, report: Callable[[int], None]) -> None:
         """Read, clean, draw and write every language pair that is not finished.

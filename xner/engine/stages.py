@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from xner.config import AlignerConfig, ModelConfig, QualityConfig, TeacherConfig
 from xner.models.aligner import Aligner
+from xner.models.batching import Usage
 from xner.models.tagger import Tagger
 from xner.models.word_links import WordLinker, require_languages, word_linker
 from xner.projection.calibration import Calibration
@@ -38,6 +39,11 @@ class Label:
 
     def __init__(self, config: TeacherConfig) -> None:
         self._tagger = Tagger(config)
+
+    @property
+    def usage(self) -> Usage:
+        """What the teacher has computed so far."""
+        return self._tagger.budget.usage
 
     def __call__(self, table: pa.Table) -> pa.Table:
         column = [
@@ -73,6 +79,11 @@ class Align:
             if config.links is None
             else word_linker(config.links, config.device, config.precision, config.batch_tokens)
         )
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the entity aligner has computed so far; None without one."""
+        return None if self._aligner is None else self._aligner.budget.usage
 
     def __call__(self, table: pa.Table) -> pa.Table:
         if self._linker is not None and self._config.links is not None:
@@ -212,6 +223,11 @@ class Relabel:
         self._how: Combination = how
         self._min_score = min_score
         self._tags = tags_of(labels)
+
+    @property
+    def usage(self) -> Usage:
+        """What the student has computed so far."""
+        return self._tagger.budget.usage
 
     def __call__(self, table: pa.Table) -> pa.Table:
         columns = ["target", *_PROJECTION]

@@ -137,7 +137,7 @@ class StudyRun:
         sentences = 0
         if recipe.training is not None:
             train_tagger(recipe.training, _quietly)
-            data = Folder.at(recipe.model).read_json(DATA_FILE)
+            data = Folder.at(recipe.model).read_record(DATA_FILE)
             sentences = sum(each["sentences"] for each in data["data"] + data["dev"])
         model = ModelConfig(model=recipe.model, batch_tokens=self.config.batch_tokens)
         tables = []

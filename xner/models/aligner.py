@@ -414,7 +414,7 @@ def read_settings(folder: Path) -> AlignerSettings:
                 "train one with jobs/train_aligner.py"
             )
     try:
-        return AlignerSettings.model_validate_json((folder / SETTINGS_FILE).read_text())
+        return AlignerSettings.model_validate_json((folder / SETTINGS_FILE).read_bytes())
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Usage:
-    """What forwards have cost; adds up with ``+``.
+    """What forwards have cost; adds up with ``+``, and ``-`` gives what came since.
 
     ``tokens``: sub-words read; ``cells``: those computed, padding included; ``seconds``: time of
     the device; ``forwards``: how many there were.
@@ -58,6 +58,14 @@ class Usage:
             self.cells + other.cells,
             self.seconds + other.seconds,
             self.forwards + other.forwards,
+        )
+
+    def __sub__(self, before: Usage) -> Usage:
+        return Usage(
+            self.tokens - before.tokens,
+            self.cells - before.cells,
+            self.seconds - before.seconds,
+            self.forwards - before.forwards,
         )
 
     @property

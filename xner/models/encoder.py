@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import huggingface_hub
 import torch
 from huggingface_hub import errors as hub_errors
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -141,10 +140,8 @@ def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
 
 def load_config(folder: Path) -> PretrainedConfig:
     """The folder's config.json. Raises ConfigError when it describes no model that we know."""
-    try:
+    with _broken(folder / "config.json", "cannot be loaded"):
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{folder / 'config.json'}: cannot be loaded: {error}") from error
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -152,12 +149,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
     Raises ConfigError where the folder has none or only one without character offsets.
     """
-    try:
+    with _broken(folder, "the tokenizer cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, ImportError, KeyError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{folder}: the tokenizer cannot be loaded: {error}") from error
     if not tokenizer.is_fast:
         raise ConfigError(
             f"{folder}: this tokenizer gives no character offsets; expected tokenizer.json"
@@ -177,18 +172,15 @@ def load_weights(auto_class: Any, folder: Path) -> tuple[PreTrainedModel, frozen
     Also returns the names of the parameters that the folder lacks, which are newly initialised: it
     is the caller who knows whether they may be.
     """
-    try:
-        with _quiet():
-            model, info = auto_class.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ConfigError(f"{folder}: the model cannot be loaded: {error}") from error
+    with _broken(folder, "the model cannot be loaded"), _quiet():
+        model, info = auto_class.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
     return model, frozenset(info["missing_keys"])
 
 
@@ -197,6 +189,16 @@ def save_weights(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, fol
     with _quiet():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _broken(path: Path, what: str) -> Iterator[None]:
+    """Reports whatever the libraries raise for files that are not as they wrote them."""
+    try:
+        yield
+    # Of any class: tokenizers raises a bare Exception, a wrong type in a JSON leads to anything.
+    except Exception as error:
+        raise ConfigError(f"{path}: {what}: {type(error).__name__}: {error}") from error
 
 
 @contextmanager

@@ -618,8 +618,10 @@ def _read_record(folder: Folder) -> dict[str, Any]:
 
 def languages_of(folder: Folder) -> tuple[str, str]:
     """Source and target language of a word aligner. Raises ConfigError for another folder."""
-    source, target = _read_record(folder)["languages"]
-    return source, target
+    languages = _read_record(folder)["languages"]
+    if not isinstance(languages, list) or [type(lang) for lang in languages] != [str, str]:
+        raise ConfigError(f"{folder}/{SETTINGS_FILE}: languages: expected two codes")
+    return languages[0], languages[1]
 
 
 def content_hash(folder: Folder) -> str:

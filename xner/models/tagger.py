@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from transformers import (
     AutoModelForTokenClassification,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -201,9 +202,7 @@ def entity_types(folder: Path) -> list[str]:
 
     Raises ConfigError for a model whose labels are not IOB2.
     """
-    config = load_config(folder)
-    tags = [config.id2label[number] for number in range(config.num_labels)]
-    _check_tags(tags, folder)
+    tags = _tags_of(load_config(folder), folder)
     return list(dict.fromkeys(tag[2:] for tag in tags if tag != "O"))
 
 
@@ -235,7 +234,7 @@ class Tagger:
         folder = resolve(config.model, config.revision)
         tokenizer = load_tokenizer(folder)
         model, missing = load_weights(AutoModelForTokenClassification, folder)
-        _check_tags([model.config.id2label[n] for n in range(model.config.num_labels)], folder)
+        _tags_of(model.config, folder)
         if missing:
             raise ConfigError(
                 f"{folder}: not a token classification model: it lacks {min(missing)}"
@@ -297,10 +296,13 @@ class Tagger:
         return [word_tags[part] for part in slices], [word_scores[part] for part in slices]
 
 
-def _check_tags(tags: Sequence[str], folder: Path) -> None:
+def _tags_of(config: PretrainedConfig, folder: Path) -> list[str]:
+    """The labels of a tagger in the order of their numbers. Raises ConfigError for others."""
+    tags = [str(config.id2label.get(number)) for number in range(config.num_labels)]
     wrong = [tag for tag in tags if tag != "O" and not (tag[:2] in ("B-", "I-") and tag[2:])]
     if wrong or "O" not in tags:
         raise ConfigError(
             f"{folder}: the labels of a tagger are IOB2 (O, B-PER, I-PER, ...); "
             f"this model's are {', '.join(tags)}"
         )
+    return tags

@@ -28,16 +28,16 @@ _TEMPLATE = """\
 {{ header }}
 ---
 
-# {{ name }}
+# {{ name | plain }}
 
-Finds mentions of {{ types | join(", ") }} in text ({{ languages | join(", ") }}). A token
+Finds mentions of {{ types | plain }} in text ({{ languages | plain }}). A token
 classification model whose labels are IOB2 tags; a word's tag is read at its first sub-word. Trained
 by xner {{ version }}.
 
 ```python
 from transformers import pipeline
 
-tagger = pipeline("token-classification", "{{ name }}", aggregation_strategy="first")
+tagger = pipeline("token-classification", {{ name | tojson }}, aggregation_strategy="first")
 tagger("…")
 ```
 
@@ -46,16 +46,16 @@ tagger("…")
 | source | labels | languages | sentences | mentions |
 |---|---|---|---|---|
 {% for source in sources -%}
-| `{{ source.path }}` | {{ source.labels }} | {{ source.languages | join(", ") }} \
+| {{ source.path | code }} | {{ source.labels }} | {{ source.languages | plain }} \
 | {{ source.sentences | text }} \
-| {% for label, count in source.mentions.items() %}{{ label }} {{ count | text }}\
+| {% for label, count in source.mentions.items() %}{{ label | plain }} {{ count | text }}\
 {{ ", " if not loop.last }}{% endfor %} |
 {% endfor %}
 {% for source in sources if source.notes -%}
-* `{{ source.path }}`: {{ source.notes | join("; ") }}.
+* {{ source.path | code }}: {{ source.notes | join("; ") | plain }}.
 {% endfor %}
 {% for path, rows in made.items() -%}
-### Pseudo-labels of `{{ path }}`
+### Pseudo-labels of {{ path | code }}
 
 No person labelled this text: a teacher labelled its translation, an aligner carried the labels \
 over{{ ", and a student was asked for its own" if "student content" in rows }}.
@@ -72,7 +72,7 @@ over{{ ", and a student was asked for its own" if "student content" in rows }}.
 {{ table(metrics) }}
 ## License
 
-{{ license }}
+{{ license | plain }}
 """
 
 
@@ -81,7 +81,7 @@ def write_tagger_card(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> 
     folder = Folder.at(config.output)
     pseudo = [source.path for source in config.data if source.format == "pseudo"]
     made = {path: record for path in pseudo if (record := _made_by(path))}
-    card = tagger_card(config, summary, folder.read_json(DATA_FILE), made)
+    card = tagger_card(config, summary, folder.read_record(DATA_FILE), made)
     folder.publish("README.md", card.encode())
 
 
@@ -107,25 +107,27 @@ def tagger_card(
         tags=["named-entity-recognition", "xner"],
         metrics=["f1", "precision", "recall"],
     )
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.filters["text"] = as_text
-    return environment.from_string(_TEMPLATE).render(
-        header=header.to_yaml(),
-        name=Folder.at(config.output).name,
-        version=xner.__version__,
-        types=about["types"],
-        languages=languages,
-        sources=[
-            {**each, "labels": _labelled_by(source), "notes": _notes(source)}
-            for source, each in zip(config.data, read, strict=True)
-        ],
-        made={without_credentials(path): provenance(record) for path, record in made.items()},
-        training=_training(config, summary),
-        selection=_selection(about["selected_on"], summary, config.optimization.keep_best),
-        metrics=summary["metrics"],
-        license=config.license
-        or "Not stated: what the data and the encoder allow is for whoever publishes this to say.",
-        table=markdown_table,
+    return (
+        markdown_environment()
+        .from_string(_TEMPLATE)
+        .render(
+            header=header.to_yaml(),
+            name=Folder.at(config.output).name,
+            version=xner.__version__,
+            types=about["types"],
+            languages=languages,
+            sources=[
+                {**each, "labels": _labelled_by(source), "notes": _notes(source)}
+                for source, each in zip(config.data, read, strict=True)
+            ],
+            made={path: provenance(record) for path, record in made.items()},
+            training=_training(config, summary),
+            selection=_selection(about["selected_on"], summary, config.optimization.keep_best),
+            metrics=summary["metrics"],
+            license=config.license
+            or "Not stated: what the data and the encoder allow is for the publisher to say.",
+            table=markdown_table,
+        )
     )
 
 
@@ -133,7 +135,7 @@ def _made_by(path: str) -> Made | None:
     """The ``run.json`` of pseudo-labelled shards: of their folder, or of one that it lies in."""
     location = Folder.at(path).location
     for _ in range(3):
-        record = Folder(location).read_json(RUN_FILE) if location else None
+        record = Folder(location).read_record(RUN_FILE) if location else None
         if record is not None:
             return dict(record)
         location = location.rpartition("/")[0]
@@ -143,7 +145,7 @@ def _made_by(path: str) -> Made | None:
 def _base_model(encoder: str) -> str | None:
     """The encoder's name on the hub, if it is from there."""
     is_ours = encoder == "tiny" or Path(encoder).expanduser().exists()
-    return None if is_ours else encoder
+    return None if is_ours else without_credentials(encoder)
 
 
 def _labelled_by(source: TaggedSourceConfig) -> str:
@@ -166,10 +168,10 @@ def _notes(source: TaggedSourceConfig) -> list[str]:
 def provenance(record: Made) -> dict[str, Any]:
     """What ``run.json`` says of who labelled, and by which rules, as lines of a table."""
     return {
-        f"{part} {key}".strip(): value
+        key.replace(".", " ", 1): value
         for part in ("teacher", "aligner", "quality", "student")
-        for key, value in _leaves(record.get(part, {}))
-    } | {"run": record["fingerprint"]}
+        for key, value in _leaves({part: record.get(part)})
+    } | {"run": record.get("fingerprint")}
 
 
 def _training(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,7 +195,7 @@ def _selection(selected_on: Mapping[str, Any], summary: Mapping[str, Any], keep_
         return f"Nothing was held out: the model is {which}."
     share = selected_on["held_out_share_of_data"]
     if share is None:
-        where = ", ".join(f"`{path}`" for path in selected_on["paths"])
+        where = ", ".join(map(code, selected_on["paths"]))
     else:
         where = f"a held-out share of the data above (`dev_share` {share:g})"
     which, of_that = f"that of epoch {summary['best_epoch']}, the best of {num_epochs}", "epoch"
@@ -207,7 +209,7 @@ def _selection(selected_on: Mapping[str, Any], summary: Mapping[str, Any], keep_
     if selected_on["target_gold"]:
         said += (
             "\n\n**Chosen by labels of people in the target language "
-            f"({', '.join(selected_on['target_gold'])})**: this is not a model without "
+            f"({plain(selected_on['target_gold'])})**: this is not a model without "
             "target-language labels."
         )
     return said
@@ -226,10 +228,31 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 
 def markdown_table(rows: Mapping[str, Any]) -> str:
     """Names and values as a Markdown table."""
-    lines: Sequence[str] = [f"| {key} | {_cell(value)} |" for key, value in rows.items()]
+    lines: Sequence[str] = [f"| {plain(key)} | {plain(value)} |" for key, value in rows.items()]
     return "\n".join(["| | |", "|---|---|", *lines, ""])
 
 
-def _cell(value: Any) -> str:
+# Names of types, corpora and paths are foreign text; what follows is all that could leave its cell,
+# be HTML, or be a link.
+_ESCAPES = str.maketrans(
+    {"<": "&lt;", ">": "&gt;", "&": "&amp;", "`": "&#96;", "[": "&#91;", "|": "\\|"}
+)
+
+
+def plain(value: Any) -> str:
+    """A value, or the values of a list, as one line of Markdown that says just that."""
     text = ", ".join(map(str, value)) if isinstance(value, list) else as_text(value)
-    return without_credentials(text).replace("|", "\\|")
+    return " ".join(without_credentials(text).splitlines()).translate(_ESCAPES)
+
+
+def code(value: Any) -> str:
+    """A text as Markdown's code, on one line."""
+    text = " ".join(without_credentials(str(value)).splitlines())
+    return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
+
+
+def markdown_environment() -> Environment:
+    """Templates of cards, with ``plain`` and ``code`` for foreign text."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.filters |= {"plain": plain, "code": code, "text": as_text}
+    return environment

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub import DatasetCardData
-from jinja2 import Environment, StrictUndefined
 
 import xner
 from xner.corpora.export import CorpusExport, Exported
 from xner.corpora.opus import CATALOGUE
-from xner.report.card import markdown_table, provenance
+from xner.report.card import markdown_environment, markdown_table, provenance
 from xner.report.terminal import as_text
 
 _TEMPLATE = """\
@@ -19,16 +18,16 @@ _TEMPLATE = """\
 {{ header }}
 ---
 
-# {{ name }}
+# {{ name | plain }}
 
-Text ({{ languages | join(", ") }}) with mentions of {{ types | join(", ") }} that no person \
+Text ({{ languages | plain }}) with mentions of {{ types | plain }} that no person \
 marked: a named entity tagger labelled its translation, and an aligner carried the labels over. \
 Exported by xner {{ version }}.
 
 ```python
 from datasets import load_dataset
 
-load_dataset("{{ name }}", split="train")
+load_dataset({{ name | tojson }}, split="train")
 ```
 
 `target` is the raw text and `tokens` are its words; `ner_tags` are their IOB2 tags, whose names \
@@ -45,7 +44,7 @@ The text belongs to others: of each corpus its own terms hold.
 | corpus | version | rows | licence |
 |---|---|---|---|
 {% for row in corpora -%}
-| {{ row | join(" | ") }} |
+| {{ row | map("plain") | join(" | ") }} |
 {% endfor %}
 ## Who labelled, by which rules
 
@@ -73,20 +72,23 @@ def dataset_card(export: CorpusExport, exported: Exported) -> str:
         **{f"mentions {label}": count for label, count in statistics.mentions.items()},
         "files": exported.files,
     }
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    return environment.from_string(_TEMPLATE).render(
-        header=header.to_yaml(),
-        name=_name(export),
-        languages=sorted(exported.languages),
-        types=list(statistics.mentions) or ["nothing"],
-        version=xner.__version__,
-        content=content,
-        corpora=[
-            (corpus, export.versions.get(corpus, "not noted"), as_text(count), _licence(corpus))
-            for corpus, count in exported.corpora.most_common()
-        ],
-        made=_made(export.made_by),
-        table=markdown_table,
+    return (
+        markdown_environment()
+        .from_string(_TEMPLATE)
+        .render(
+            header=header.to_yaml(),
+            name=_name(export),
+            languages=sorted(exported.languages),
+            types=list(statistics.mentions) or ["nothing"],
+            version=xner.__version__,
+            content=content,
+            corpora=[
+                (corpus, export.versions.get(corpus, "not noted"), as_text(count), _licence(corpus))
+                for corpus, count in exported.corpora.most_common()
+            ],
+            made=_made(export.made_by),
+            table=markdown_table,
+        )
     )
 
 

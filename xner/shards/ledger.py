@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,9 +19,10 @@ from typing import Any
 import pyarrow as pa
 
 from xner.errors import ConfigError, DataError, without_credentials
+from xner.shards.lease import Lease
 from xner.shards.schema import SCHEMA_VERSION
 from xner.shards.statistics import Statistics
-from xner.shards.storage import Folder
+from xner.shards.storage import Folder, parsed_json
 
 SHARD = ".parquet"
 RUN_FILE = "run.json"
@@ -39,13 +41,31 @@ class Run:
     job: str
     fingerprint: Mapping[str, Any]
 
+    @contextmanager
+    def held(self) -> Iterator[Lease]:
+        """Open the folder and hold it for the time of the block, so that no other run does.
+
+        Raises TransientError when one does, and what :meth:`open` raises.
+        """
+        # A folder that is not ours must not be written to, not even for a lease.
+        self.check()
+        with Lease(self.folder, self.job) as lease:
+            self.open()
+            yield lease
+
     def open(self) -> None:
         """Take the folder for this run, or go on with it; removes what dead runs left half-written.
 
         Raises ConfigError when the folder holds another run's shards, naming what differs.
         """
+        if self.check() is None:
+            self.folder.publish_json(RUN_FILE, self._record())
+        self.folder.remove_leftovers()
+
+    def check(self) -> Any:
+        """The record that the folder has; None in a new one. Raises ConfigError as open does."""
         mine = self._record()
-        theirs = self.folder.read_json(RUN_FILE)
+        theirs = self.folder.read_record(RUN_FILE)
         if theirs is None:
             strangers = self.folder.names(SHARD)
             if strangers:
@@ -53,7 +73,6 @@ class Run:
                     f"output {self.folder}: holds shards ({strangers[0]}, …) but no {RUN_FILE}: "
                     "not an output of this job; choose an empty folder"
                 )
-            self.folder.publish_json(RUN_FILE, mine)
         elif theirs != mine:
             differing = "\n".join(
                 f"  {key}: there {json.dumps(was)}, now {json.dumps(now)}"
@@ -63,7 +82,7 @@ class Run:
                 f"output {self.folder}: belongs to another run; choose another folder, or go back "
                 f"to its settings. What differs:\n{differing}"
             )
-        self.folder.remove_leftovers()
+        return theirs
 
     def _record(self) -> dict[str, Any]:
         fingerprint = _without_credentials(self.fingerprint)
@@ -113,8 +132,8 @@ def statistics_of(folder: Folder, name: str) -> Statistics:
     if record is None:
         raise DataError(f"{folder}/{name}: no statistics in its footer; expected a shard of xner")
     try:
-        return Statistics.from_dict(json.loads(record))
-    except (ValueError, TypeError) as error:
+        return Statistics.from_dict(parsed_json(record))
+    except (ValueError, AttributeError) as error:
         raise DataError(
             f"{folder}/{name}: the statistics in its footer cannot be read: {error}; was the shard "
             "written by another version of xner?"

@@ -139,12 +139,18 @@ def with_tag_names(table: pa.Table, tags: Sequence[str]) -> pa.Table:
 
 
 def tag_names(footer: Mapping[str, str]) -> list[str]:
-    """The names behind ``ner_tags`` in what the datasets library notes of a file; empty if none."""
-    noted = json.loads(footer.get(_FEATURES, "{}"))
-    feature = noted.get("info", {}).get("features", {}).get("ner_tags", {})
-    # Its older versions wrote a list's type as a list of one.
-    of_items = feature[0] if isinstance(feature, list) else feature.get("feature", {})
-    return list(of_items.get("names", []))
+    """The names behind ``ner_tags`` in what the datasets library notes of a file.
+
+    Empty where it notes none, or what stands there is not as it writes it.
+    """
+    try:
+        feature = json.loads(footer.get(_FEATURES, ""))["info"]["features"]["ner_tags"]
+        # Its older versions wrote a list's type as a list of one.
+        names = (feature[0] if isinstance(feature, list) else feature["feature"])["names"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return []
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return names if is_list else []
 
 
 def language_pairs(table: pa.Table) -> list[tuple[str, str]]:

@@ -79,8 +79,12 @@ class Statistics:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Statistics:
-        """The inverse of :meth:`to_dict`; raises ValueError when keys are missing or unknown."""
+        """The inverse of :meth:`to_dict`; raises ValueError for what cannot come from there."""
         expected = {each.name for each in fields(cls)}
-        if set(values) != expected:
-            raise ValueError(f"statistics have {sorted(values)}, expected {sorted(expected)}")
+        if not isinstance(values, Mapping) or set(values) != expected:
+            raise ValueError(f"expected an object of {', '.join(sorted(expected))}")
+        for name, value in values.items():
+            counts = [value] if name == "rows" else value.values()
+            if not all(type(count) is int and count >= 0 for count in counts):
+                raise ValueError(f"{name}: expected counts, found {value}")
         return cls(**values)

@@ -181,18 +181,58 @@ class Folder:
         filesystem, path = self.filesystem, self.path(name)
         self._ask(lambda: filesystem.get_file(path, str(file)), name)
 
-    def _put(self, request: Callable[[], object], name: str) -> None:
+    def _put(self, request: Callable[[], _T], name: str) -> _T:
         try:
-            self._ask(request, name)
+            return self._ask(request, name)
         except FileNotFoundError as error:
             raise ConfigError(
                 f"{self}/{name}: cannot be written: {error}; buckets and containers are not made "
                 "here: make it first"
             ) from error
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file if there is none of that name; whether it was written.
+
+        Of several who try at once one succeeds, on a local disk and on stores with conditional
+        writes; a reader may see it before its content is whole.
+
+        Raises ConfigError when the location cannot be written, TransientError when it is full.
+        """
+        filesystem, path = self.filesystem, self.path(name)
+
+        def write() -> bool:
+            try:
+                if isinstance(filesystem, LocalFileSystem):
+                    # fsspec looks and then writes, which two may do at once.
+                    with open(path, "xb") as file:
+                        file.write(content)
+                else:
+                    filesystem.pipe_file(path, content, mode="create")
+            except FileExistsError:
+                return False
+            return True
+
+        if protocols(filesystem) & _OBJECT_STORES:
+            # The store may have done it, and its answer be lost: repeated, it finds our own file.
+            return self._put(write, name) or self.read(name) == content
+        folder = path.rpartition("/")[0]
+        self._put(lambda: filesystem.makedirs(folder, exist_ok=True), name)
+        return self._ask(write, name)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder where nothing is in it; object stores have no folders to remove."""
+        if isinstance(self.filesystem, LocalFileSystem):
+            with suppress(OSError):
+                os.rmdir(self.location)
+
     def remove_leftovers(self) -> int:
         """Remove temporary files of runs that died while writing; how many there were."""
-        leftovers = [n for n in self._listing() if n.rsplit("/", 1)[-1].startswith(_TEMPORARY)]
+        leftovers = []
+        for name in self._listing():
+            *folders, leaf = name.split("/")
+            # Those in a folder of ours, as the lease's, are a living run's.
+            if leaf.startswith(_TEMPORARY) and not any(part.startswith("_") for part in folders):
+                leftovers.append(name)
         for name in leftovers:
             self.remove(name)
         return len(leftovers)
@@ -200,11 +240,18 @@ class Folder:
     def read_json(self, name: str) -> Any:
         """A JSON file's value; None if there is none. Raises DataError when it is not JSON."""
         try:
-            return json.loads(self.read(name))
+            return parsed_json(self.read(name))
         except FileNotFoundError:
             return None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise DataError(f"{self}/{name}: not valid JSON: {error}") from error
+
+    def read_record(self, name: str) -> dict[str, Any] | None:
+        """A JSON file's object; None if there is no file. Raises DataError when it is no object."""
+        value = self.read_json(name)
+        if value is not None and not isinstance(value, dict):
+            raise DataError(f"{self}/{name}: expected a JSON object")
+        return value
 
     def publish_json(self, name: str, value: Any) -> None:
         """Write a value as indented JSON, keys in the order given."""
@@ -222,14 +269,14 @@ class Folder:
         ):
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
             if schema is None:
-                return parquet.read()
+                return _validated(parquet.read())
             missing = set(schema.names) - set(parquet.schema_arrow.names)
             if missing:
                 raise DataError(
                     f"{self}/{name}: lacks the columns {', '.join(sorted(missing))}; "
                     f"it has {', '.join(parquet.schema_arrow.names)}"
                 )
-            table = parquet.read(columns=schema.names).select(schema.names)
+            table = _validated(parquet.read(columns=schema.names)).select(schema.names)
             try:
                 return table.cast(schema)
             # A ValueError is pyarrow's complaint about a null in a column that must have none.
@@ -261,6 +308,22 @@ class Folder:
             return {key.decode(): value.decode() for key, value in metadata.items()}
         except UnicodeDecodeError as error:
             raise DataError(f"{self}/{name}: its footer holds what is no text: {error}") from error
+
+
+def parsed_json(content: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises ValueError for what is none, nests too deep, or escapes what is no text (half a surrogate
+    pair, which nothing can write again).
+    """
+    text = content if isinstance(content, str) else content.decode()
+    try:
+        value = json.loads(text)
+        if r"\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    return value
 
 
 def read_file(url: str) -> bytes:
@@ -312,6 +375,12 @@ def _write_and_rename(filesystem: fsspec.AbstractFileSystem, path: str, content:
         if filesystem.exists(temporary):
             filesystem.rm_file(temporary)
         raise
+
+
+def _validated(table: pa.Table) -> pa.Table:
+    """The table, whose texts are UTF-8: Parquet promises it, and readers do not look."""
+    table.validate(full=True)
+    return table
 
 
 @contextmanager

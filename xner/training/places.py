@@ -81,7 +81,7 @@ class InProcess:
 
     @contextmanager
     def last_checkpoint(self) -> Iterator[Path | None]:
-        progress = self.folder.read_json(_PROGRESS)
+        progress = self.folder.read_record(_PROGRESS)
         if progress is None:
             yield None
             return

@@ -133,7 +133,7 @@ def fit(
         Run(model_folder, job, fingerprint).open()
         logger.info("%s: trained already under these settings; nothing to do", model_folder)
         _remove(run_folder)
-        return dict(model_folder.read_json(SUMMARY))
+        return dict(model_folder.read_record(SUMMARY))
     if not _has_checkpoint(run_folder):
         strangers = model_folder.names()
         if strangers:

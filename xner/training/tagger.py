@@ -459,7 +459,7 @@ def _labels_kept(folder: Path, labels: list[str], config: TrainTaggerConfig) -> 
     Raises ConfigError for a tagger that does not know all types of the data, or whose labels are
     not all tags of its types, unless the recipe gives its head up.
     """
-    tags = load_config(folder).id2label.values()
+    tags = [str(tag) for tag in load_config(folder).id2label.values()]
     known = list(dict.fromkeys(tag[2:] for tag in tags if tag.startswith(("B-", "I-"))))
     unknown = sorted(set(labels).difference(known))
     # A tagger of CoNLL's 2003 set in its own scheme, IOB1, may have no B-PER.

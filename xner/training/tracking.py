@@ -33,7 +33,7 @@ class Curves:
         with tempfile.TemporaryDirectory(prefix="xner-events-") as name:
             with SummaryWriter(name) as writer:
                 if not before.step:
-                    settings = json.dumps(self._folder.read_json(RUN_FILE), indent=2)
+                    settings = json.dumps(self._folder.read_record(RUN_FILE), indent=2)
                     writer.add_text("settings", f"```\n{settings}\n```", 0)
                 for step, loss in after.curve:
                     if step > before.step:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from xner.engine.flow import ShardResult
+from xner.engine.flow import ClusterSize, ShardResult
 from xner.errors import DataError
 from xner.report.labelling import label_pending
 from xner.shards.ledger import Run
@@ -29,7 +29,9 @@ def test_labelling_sums_this_run_and_those_before(
         run.commit(name, pa.table({"x": [number]}), statistics)
         return ShardResult(name, statistics, {"label": 0.5})
 
-    def run_pending() -> Iterator[ShardResult]:
+    def run_pending(watch: Callable[[ClusterSize], None]) -> Iterator[ShardResult]:
+        for actors in (0, 2):
+            watch(ClusterSize(0.0, 1, 0.0, {"label": actors}))
         yield commit(2)
         yield ShardResult("3.parquet", error=DataError("3.parquet: torn"))
         yield commit(1)
@@ -56,3 +58,4 @@ def test_labelling_sums_this_run_and_those_before(
     made = summary["this_run"]
     assert (made["shards"], made["rows"]) == (2, 3)
     assert made["seconds_by_step"] == {"label": 1.0}
+    assert [size["actors"] for size in made["cluster"]] == [{"label": 0}, {"label": 2}]

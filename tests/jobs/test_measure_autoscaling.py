@@ -1,0 +1,31 @@
+"""The measurement of autoscaling in its short form: one made-up GPU node comes, and goes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[1] / "measurements" / "autoscaling.py"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_autoscaling_grows_with_the_queue_and_shrinks_when_idle(tmp_path: Path) -> None:
+    # A node must not go before the actor that it came for has started.
+    short = ["--shards", "4", "--seconds", "0.5", "--idle-seconds", "6"]
+    done = subprocess.run(
+        [sys.executable, SCRIPT, tmp_path, *short], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    sizes = json.loads((tmp_path / "sizes.json").read_text())
+    assert [size["seconds"] for size in sizes] == sorted(size["seconds"] for size in sizes)
+    gpus = [size["gpus"] for size in sizes]
+    assert gpus[0] == gpus[-1] == 0 < max(gpus)
+    assert sizes[0]["nodes"] == sizes[-1]["nodes"] == 1
+    busy = [size for size in sizes if size["actors"]["label"]]
+    assert busy and all(size["gpus"] >= size["actors"]["label"] for size in busy)
+    assert sizes[-1]["actors"] == {"label": 0, "align": 0}
