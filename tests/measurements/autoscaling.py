@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def measure(address: str, num_shards: int, seconds: float) -> list[ClusterSize]:
-    """The sizes during a run, and after it until no GPU node is left, or three minutes have gone."""
+    """The sizes during a run, and after it until no GPU node is left, three minutes at most."""
     pools = [PoolConfig(max_size=_MAX_NODES, num_cpus=1, num_gpus=1), PoolConfig(num_cpus=0.5)]
     engine = RayEngine(EngineConfig(address=address), pools)
     steps = [

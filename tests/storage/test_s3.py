@@ -173,6 +173,15 @@ def test_s3_upload_of_a_killed_process_is_not_seen(folder: Folder) -> None:
     assert folder.names() == [] and not folder.exists("large")
 
 
+def test_s3_creates_a_file_once_though_answers_are_lost(folder: Folder, s3: Any) -> None:
+    s3.set(lambda environ: environ["REQUEST_METHOD"] == "PUT", lost=0.5)
+    made = [folder.create(f"{number}.json", b"mine") for number in range(10)]
+    assert all(made) and s3.counts["lost"] > 1
+    s3.set()
+    assert not folder.create("0.json", b"another's")
+    assert folder.read("0.json") == b"mine"
+
+
 def test_s3_placeholders_of_folders_are_no_files(folder: Folder) -> None:
     for key in ("pairs/", "pairs/en-de/"):
         folder.filesystem.call_s3("put_object", Bucket="bucket", Key=key, Body=b"")

@@ -181,9 +181,9 @@ class Folder:
         filesystem, path = self.filesystem, self.path(name)
         self._ask(lambda: filesystem.get_file(path, str(file)), name)
 
-    def _put(self, request: Callable[[], object], name: str) -> None:
+    def _put(self, request: Callable[[], _T], name: str) -> _T:
         try:
-            self._ask(request, name)
+            return self._ask(request, name)
         except FileNotFoundError as error:
             raise ConfigError(
                 f"{self}/{name}: cannot be written: {error}; buckets and containers are not made "
@@ -200,10 +200,8 @@ class Folder:
         """
         filesystem, path = self.filesystem, self.path(name)
 
-        def request() -> bool:
+        def write() -> bool:
             try:
-                if not protocols(filesystem) & _ATOMIC_PUT:
-                    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
                 if isinstance(filesystem, LocalFileSystem):
                     # fsspec looks and then writes, which two may do at once.
                     with open(path, "xb") as file:
@@ -214,7 +212,12 @@ class Folder:
                 return False
             return True
 
-        return self._ask(request, name)
+        if protocols(filesystem) & _OBJECT_STORES:
+            # The store may have done it, and its answer be lost: repeated, it finds our own file.
+            return self._put(write, name) or self.read(name) == content
+        folder = path.rpartition("/")[0]
+        self._put(lambda: filesystem.makedirs(folder, exist_ok=True), name)
+        return self._ask(write, name)
 
     def remove_if_empty(self) -> None:
         """Remove the folder where nothing is in it; object stores have no folders to remove."""
