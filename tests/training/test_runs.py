@@ -138,7 +138,7 @@ def test_runs_keep_the_last_checkpoint_where_the_disk_is_full(
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(TransientError, match=r"model\.training/epoch-0002: No space left.*free"),
+        pytest.raises(TransientError, match=r"epoch-0002/[a-z.]+: No space left.*free"),
     ):
         patch.setattr(LocalFileSystem, "put_file", full)
         run(task, tmp_path / "model")
