@@ -77,6 +77,13 @@ def test_readme_make_targets_exist() -> None:
     assert named and named <= targets
 
 
+def test_readme_of_the_cluster_names_files_that_exist() -> None:
+    # Its commands need a cluster; what they ship from here must be here.
+    blocks = " ".join(commands((PROJECT / "cluster" / "README.md").read_text()))
+    named = re.findall(r"\b(?:cluster|jobs)/[\w./-]+\b", blocks.replace("/BUCKET/", "/"))
+    assert named and not [path for path in named if not (PROJECT / path).is_file()]
+
+
 def test_readme_table_of_jobs_is_that_of_the_folder() -> None:
     table = README.partition("| job |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == JOBS
