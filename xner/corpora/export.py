@@ -141,7 +141,7 @@ def _versions(config: ExportConfig, made_by: Mapping[str, Any]) -> dict[str, str
     folder = Folder.at(config.pairs)
     record = folder.read_record(RUN_FILE)
     archives = (record or {}).get("archives")
-    if record is None or not isinstance(archives, list):
+    if record is None or not isinstance(archives, dict):
         raise ConfigError(f"pairs {folder}: no {RUN_FILE} of prepare_corpus")
     # Of the pairs of one language the shards know the folder, which lies in that of the record.
     made_of = made_by.get("pairs", record.get("fingerprint"))
