@@ -6,7 +6,6 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pytest
@@ -16,6 +15,7 @@ from xner.engine.choose import engine_for
 from xner.engine.flow import ClusterSize, Step
 from xner.engine.metrics import METRICS
 from xner.errors import DataError
+from xner.models.usage import Usage
 from xner.shards.statistics import Statistics
 
 # `name{label="value",...} number`
@@ -43,30 +43,15 @@ def exported() -> Samples:
     return found
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a stage's models have done."""
-
-    tokens: int = 0
-    cells: int = 0
-    seconds: float = 0.0
-
-
 class Busy:
     """A stage that has used a model for a hundred sub-words a row, a quarter of them padding."""
 
     def __init__(self) -> None:
-        self.usage = Work()
+        self.usage = Usage()
 
     def __call__(self, table: pa.Table) -> pa.Table:
         n = table.num_rows
-        now = self.usage
-        self.usage = replace(
-            now,
-            tokens=now.tokens + 75 * n,
-            cells=now.cells + 100 * n,
-            seconds=now.seconds + 0.5 * n,
-        )
+        self.usage += Usage(tokens=75 * n, cells=100 * n, seconds=0.5 * n)
         return table
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from xner.models import batching
-from xner.models.batching import Batch, TokenBudget, Usage, batches
+from xner.models.batching import Batch, TokenBudget, batches
+from xner.models.usage import Usage
 
 CPU = torch.device("cpu")
 

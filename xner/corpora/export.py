@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from xner.config import ExportConfig
 from xner.corpora.export_formats import COLUMNS, EXPORTS, require_library
 from xner.errors import ConfigError, DataError
-from xner.shards.ledger import RUN_FILE, SHARD, Run, statistics_of
+from xner.shards.ledger import RUN_FILE, Run, input_shards, statistics_of_each
 from xner.shards.schema import tag_names
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
@@ -70,15 +70,15 @@ class CorpusExport:
         if config.push_to is not None and "://" in Folder.at(config.output).location:
             raise ConfigError(f"push_to: output {config.output} must be a folder of this machine")
         pseudo = Folder.at(config.pseudo)
-        names = pseudo.names(SHARD)
-        if not names:
-            raise ConfigError(f"{pseudo}: no shards (*{SHARD}) here")
+        names = input_shards(pseudo)
         tags = tag_names(pseudo.read_footer(names[0]))
         if not tags:
             raise DataError(f"{pseudo}/{names[0]}: its footer does not name the tags of ner_tags")
         made_by = pseudo.read_record(RUN_FILE) or {}
-        counts = [statistics_of(pseudo, name).status for name in names]
-        accepted = tuple(sum(count.get(s, 0) for s in set(config.status)) for count in counts)
+        accepted = tuple(
+            sum(statistics.status.get(status, 0) for status in set(config.status))
+            for statistics in statistics_of_each(pseudo, names)
+        )
         fingerprint = {
             "pseudo": made_by.get("fingerprint", str(pseudo)),
             "format": config.format,

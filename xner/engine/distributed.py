@@ -46,9 +46,10 @@ from xner.engine.flow import (
     UnitResult,
     range_borders,
 )
-from xner.engine.metrics import Usage, count_result, count_stage, show_pending
+from xner.engine.metrics import count_result, count_stage, show_pending
 from xner.engine.sizes import watched
 from xner.errors import ConfigError, DataError, TransientError, XnerError
+from xner.models.usage import Usage
 from xner.shards.statistics import Statistics
 
 # Reading and committing wait for storage more than they compute.
@@ -438,15 +439,15 @@ def _run(parcel: pa.Table, name: str, stage: TableFunction) -> pa.Table:
     started, before = time.perf_counter(), _usage(stage)
     table = _carrying(stage, _unpacked(parcel))
     seconds = time.perf_counter() - started
-    count_stage(name, seconds, before, _usage(stage))
+    count_stage(name, seconds, _usage(stage) - before)
     row["steps"].append(name)
     row["seconds"].append(seconds)
     return _packed(table, **row)
 
 
-def _usage(stage: TableFunction) -> Usage | None:
-    """What the stage's models have done so far; None for a stage without one."""
-    return getattr(stage, "usage", None)
+def _usage(stage: TableFunction) -> Usage:
+    """What the stage's models have computed so far; nothing where it has none."""
+    return getattr(stage, "usage", Usage())
 
 
 def _read_parcel(name: str, read: Callable[[str], pa.Table]) -> pa.Table:

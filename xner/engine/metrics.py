@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, Protocol
+from typing import Literal
 
 from ray.util import metrics
 
 from xner.engine.flow import ShardResult
+from xner.models.usage import Usage
 
 # From a tiny shard on a laptop to one of a large model without a GPU.
 _SECONDS = [0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600]
@@ -50,19 +51,6 @@ METRICS = {
 }
 
 
-class Usage(Protocol):
-    """What a stage's models have done since they were made, as a stage's ``usage`` tells it."""
-
-    @property
-    def tokens(self) -> int: ...
-
-    @property
-    def cells(self) -> int: ...
-
-    @property
-    def seconds(self) -> float: ...
-
-
 def count_result(result: ShardResult) -> None:
     """Count what became of a shard; for the driver."""
     if result.error is not None:
@@ -89,14 +77,13 @@ def show_actors(actors: Mapping[str, int]) -> None:
         _instrument("xner_actors").set(number, _tags("xner_actors", pool))
 
 
-def count_stage(step: str, seconds: float, before: Usage | None, after: Usage | None) -> None:
+def count_stage(step: str, seconds: float, usage: Usage) -> None:
     """Count a shard's time in a step, and what its models did; for the process that ran it."""
     name = "xner_shard_seconds"
     _instrument(name).observe(seconds, _tags(name, step))
-    if before is not None and after is not None:
-        _add("xner_forward_seconds", after.seconds - before.seconds, step)
-        _add("xner_tokens", after.tokens - before.tokens, step)
-        _add("xner_cells", after.cells - before.cells, step)
+    _add("xner_forward_seconds", usage.seconds, step)
+    _add("xner_tokens", usage.tokens, step)
+    _add("xner_cells", usage.cells, step)
 
 
 def _add(name: str, amount: float, label: str | None = None) -> None:

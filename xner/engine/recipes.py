@@ -316,11 +316,9 @@ def model_identity(config: ModelConfig, folder: Path) -> dict[str, Any]:
 
 def _deciding(config: BaseModel) -> dict[str, Any]:
     """The settings of a model or of word links that can change a label."""
-    elsewhere = {"model", "revision", "device", "pool", "batch_tokens", "compile"}
-    elsewhere |= {"name", "label_map"}
-    return config.model_dump(
-        mode="json", exclude={**dict.fromkeys(elsewhere, True), "links": {"model", "revision"}}
-    )
+    where = ("model", "revision", "device", "pool", "batch_tokens", "compile")
+    elsewhere = dict.fromkeys((*where, "name", "label_map"), True)
+    return config.model_dump(mode="json", exclude={**elsewhere, "links": {"model", "revision"}})
 
 
 def _num_bytes(path: str) -> int | None:

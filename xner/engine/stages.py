@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from xner.config import AlignerConfig, ModelConfig, QualityConfig, TeacherConfig
 from xner.models.aligner import Aligner
-from xner.models.batching import Usage
 from xner.models.tagger import Tagger
+from xner.models.usage import Usage
 from xner.models.word_links import WordLinker, require_languages, word_linker
 from xner.projection.calibration import Calibration
 from xner.projection.combine import Combination, combine, is_open
@@ -81,9 +81,9 @@ class Align:
         )
 
     @property
-    def usage(self) -> Usage | None:
-        """What the entity aligner has computed so far; None without one."""
-        return None if self._aligner is None else self._aligner.budget.usage
+    def usage(self) -> Usage:
+        """What the entity aligner, if there is one, has computed so far."""
+        return Usage() if self._aligner is None else self._aligner.budget.usage
 
     def __call__(self, table: pa.Table) -> pa.Table:
         if self._linker is not None and self._config.links is not None:

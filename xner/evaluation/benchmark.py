@@ -31,28 +31,26 @@ from xner.config import (
     BenchmarkConfig,
     EngineConfig,
     PoolConfig,
+    ProjectConfig,
     QualityConfig,
     TeacherConfig,
 )
 from xner.corpora import miniature
-from xner.engine.choose import engine_for
-from xner.engine.flow import Engine, Step
-from xner.engine.inline import InlineEngine
+from xner.engine.recipes import CorpusProjection
 from xner.engine.stages import Align, Label, Project
 from xner.errors import ConfigError
 from xner.models import aligner_tools
 from xner.models.aligner import AlignerSettings, new_network, save_aligner
 from xner.models.baselines import EntityByEntity, PipelineTeacher
-from xner.models.batching import Usage
 from xner.models.encoder import resolve
 from xner.models.shapes import SHAPES, new_encoder_of, shape_of
 from xner.models.speed import machine, product_peak, profiled
 from xner.models.tagger import new_model, save_tagger
+from xner.models.usage import Usage
 from xner.projection.decode import candidates
 from xner.projection.quality import to_alignments
 from xner.shards import schema
-from xner.shards.ledger import SHARD, Run
-from xner.shards.statistics import Statistics
+from xner.shards.ledger import SHARD, input_shards
 from xner.shards.storage import Folder
 from xner.text.words import segment
 
@@ -151,9 +149,7 @@ def _pairs(config: BenchmarkConfig) -> pa.Table:
         targets = [f"{one['de']} {other['de']}" for one, other in couples]
     else:
         home = Folder.at(config.pairs)
-        names = home.names(SHARD)
-        if not names:
-            raise ConfigError(f"pairs {home}: no shards (*{SHARD}) here")
+        names = input_shards(home)
         sources, targets = [], []
         for name in names:
             if len(sources) >= config.num_pairs:
@@ -361,69 +357,53 @@ class _Bench:
         return {name: partial(run, name) for name in there["tools"]}, there["problems"]
 
     def engines(self, report: Report) -> dict[str, float]:
-        """Ray's rate over the plain loop's, and that of two actors over one, on real shards."""
+        """Ray's rate over the plain loop's, and that of two actors over one: the main job's."""
         threads = machine(self._config.device, "fp32", None).num_threads
         home = Folder.at(str(self._folder / "pairs"))
         shard = self._unlabelled.slice(0, math.ceil(len(self._unlabelled) / _SHARDS_A_ROUND))
+        on_ray = EngineConfig(num_cpus=threads + 2)
+        in_loop = EngineConfig(kind="inline")
 
-        def rate(engine: Engine, name: str, num_shards: int, pool: PoolConfig | None) -> float:
+        def rate(name: str, num_shards: int, engine: EngineConfig, pool: PoolConfig) -> float:
             report(f"engines: {name}, {num_shards} shards")
-            names = [f"{number:05d}{SHARD}" for number in range(num_shards)]
-            for missing in names[len(home.names(SHARD)) :]:
-                home.publish_table(missing, shard)
-            return self._rate(engine, home, names, self._folder / name, pool)
+            for number in range(len(home.names(SHARD)), num_shards):
+                home.publish_table(f"{number:05d}{SHARD}", shard)
+            return self._rate(home, self._folder / name, engine, pool)
 
-        tried = rate(InlineEngine(), "a few", 5, None)
+        tried = rate("a few", 5, in_loop, PoolConfig())
         num_shards = max(10, round(self._config.ray_seconds * tried))
-        inline = rate(InlineEngine(), "the plain loop", num_shards, None)
+        inline = rate("the plain loop", num_shards, in_loop, PoolConfig())
         pools = {
             "Ray, an actor with all threads": PoolConfig(num_cpus=threads),
             "Ray, an actor with a thread": PoolConfig(num_cpus=1),
             "Ray, two such actors": PoolConfig(min_size=2, max_size=2, num_cpus=1),
         }
-        on_ray, one, two = (
-            rate(engine_for(EngineConfig(num_cpus=threads + 2), [pool]), name, num_shards, pool)
-            for name, pool in pools.items()
+        all_threads, one, two = (
+            rate(name, num_shards, on_ray, pool) for name, pool in pools.items()
         )
-        return {"ray_over_inline": on_ray / inline, "two_actors": two / one}
+        return {"ray_over_inline": all_threads / inline, "two_actors": two / one}
 
-    def _rate(
-        self,
-        engine: Engine,
-        home: Folder,
-        names: Sequence[str],
-        output: Path,
-        pool: PoolConfig | None,
-    ) -> float:
+    def _rate(self, home: Folder, output: Path, engine: EngineConfig, pool: PoolConfig) -> float:
         """Shards a second from the first commit to the last: without the start of processes."""
         how = {"device": self._config.device, "precision": "fp32"}
-        teacher = TeacherConfig.model_validate({"model": str(self._models.teacher), **how})
-        aligner = AlignerConfig.model_validate({"model": str(self._models.packed), **how})
-        run = Run(Folder.at(str(output)), "benchmark", {})
-        run.open()
-        steps = [
-            Step("label", Label, (teacher,), pool),
-            Step("align", Align, (aligner,), pool, joins=pool is not None),
-            Step("project", Project, (QualityConfig(), LABELS)),
-        ]
-        results = engine.run_shards(names, partial(_read, home), steps, partial(_commit, run))
-        times = [time.perf_counter() for _ in results]
-        assert len(times) == len(names)
+        projection = CorpusProjection.plan(
+            ProjectConfig.model_validate(
+                {
+                    "pairs": home.location,
+                    "output": str(output),
+                    "teacher": {"model": str(self._models.teacher), "pool": pool, **how},
+                    "aligner": {"model": str(self._models.packed), **how},
+                    "engine": engine,
+                }
+            )
+        )
+        projection.run.open()
+        times = [time.perf_counter() for _ in projection.run_pending()]
         return (len(times) - 1) / (times[-1] - times[0])
 
 
-def _read(home: Folder, name: str) -> pa.Table:
-    return home.read_table(name, schema.PAIRS)
-
-
-def _commit(run: Run, name: str, table: pa.Table) -> Statistics:
-    counts = Statistics.of(table)
-    run.commit(name, table, counts)
-    return counts
-
-
 def _usage(stages: tuple[Label, Align]) -> Usage:
-    return stages[0].usage + (stages[1].usage or Usage())
+    return stages[0].usage + stages[1].usage
 
 
 def _share_equal(ours: Sequence[Any], theirs: Sequence[Any]) -> float:

@@ -14,15 +14,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xner.config import BatchTokens
+from xner.models.usage import Usage
 
-# Budgets that are tried for `auto`, and the one for work that is too small to try any.
+# Budgets that are tried for `auto`, each twice the one before, and those for work that is too small
+# to try any.
 _TRIED_ON_CPU = (256, 512, 1024, 2048, 4096)
 _TRIED_ON_GPU = (4096, 8192, 16_384, 32_768, 65_536, 131_072)
 _UNTRIED_ON_CPU, _UNTRIED_ON_GPU = 2048, 16_384
@@ -37,41 +38,6 @@ _MEMORY_SHARE = 0.8
 Batch = dict[str, Tensor]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What forwards have cost; adds up with ``+``, and ``-`` gives what came since.
-
-    ``tokens``: sub-words read; ``cells``: those computed, padding included; ``seconds``: time of
-    the device; ``forwards``: how many there were.
-    """
-
-    tokens: int = 0
-    cells: int = 0
-    seconds: float = 0.0
-    forwards: int = 0
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.tokens + other.tokens,
-            self.cells + other.cells,
-            self.seconds + other.seconds,
-            self.forwards + other.forwards,
-        )
-
-    def __sub__(self, before: Usage) -> Usage:
-        return Usage(
-            self.tokens - before.tokens,
-            self.cells - before.cells,
-            self.seconds - before.seconds,
-            self.forwards - before.forwards,
-        )
-
-    @property
-    def padding_share(self) -> float:
-        """Share of the computed sub-words that are padding."""
-        return 1 - self.tokens / self.cells if self.cells else 0.0
 
 
 def batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
@@ -228,17 +194,17 @@ class TokenBudget:
         length = int(lengths[middle])
         best_rate, found = 0.0, self.batch_tokens
         tried = _TRIED_ON_GPU if self._is_gpu else _TRIED_ON_CPU
-        for budget, larger in pairwise((*tried, 2 * tried[-1])):
+        for budget in tried:
             rows = np.full(max(1, budget // length), middle)
             batch, cells = collate(rows), len(rows) * length
             try:
-                seconds = min(self._launch(rows, cells, batch, forward).wait()[1] for _ in "12")
+                seconds = min(self._launch(rows, cells, batch, forward).wait()[1] for _ in range(2))
             except torch.OutOfMemoryError:
                 break
             if cells / seconds < _LEAST_GAIN * best_rate:
                 break
             best_rate, found = cells / seconds, budget
-            if self._is_gpu and not _fits(self.device, larger / budget):
+            if self._is_gpu and not _fits_twice(self.device):
                 break
         if self._is_gpu:
             torch.cuda.empty_cache()
@@ -246,12 +212,12 @@ class TokenBudget:
         logger.info("batch_tokens = %d, %d sub-words/s", found, best_rate)
 
 
-def _fits(device: torch.device, factor: float) -> bool:
-    """Whether ``factor`` times the memory used at most so far is within what may be used."""
+def _fits_twice(device: torch.device) -> bool:
+    """Whether twice the memory used at most so far is within what may be used."""
     free, _ = torch.cuda.mem_get_info(device)
     held = torch.cuda.memory_reserved(device)
     peak = torch.cuda.max_memory_allocated(device)
-    return factor * peak < _MEMORY_SHARE * (free + held)
+    return 2 * peak < _MEMORY_SHARE * (free + held)
 
 
 def _halves(rows: np.ndarray) -> list[np.ndarray]:

@@ -289,18 +289,20 @@ def pick_precision(setting: str, device: torch.device) -> torch.dtype:
 def compiled(module: Module, is_wanted: bool) -> Module:
     """The module, compiled for batches of any shape where that is wanted; it compiles when called.
 
-    How long that took is logged.
+    How long the first call took is logged.
     """
     if not is_wanted:
         return module
-    module.forward = torch.compile(module.forward, dynamic=True)  # type: ignore[method-assign]
-    started = time.perf_counter()
+    compiled_forward = torch.compile(module.forward, dynamic=True)
 
-    def report(*_: Any) -> None:
-        hook.remove()
+    def first_forward(*arguments: Any, **named: Any) -> Any:
+        started = time.perf_counter()
+        result = compiled_forward(*arguments, **named)
         logger.info("compiled and called once in %.0f s", time.perf_counter() - started)
+        module.forward = compiled_forward  # type: ignore[method-assign]
+        return result
 
-    hook = module.register_forward_hook(report)
+    module.forward = first_forward  # type: ignore[method-assign]
     return module
 
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from tokenizers import BertWordPieceTokenizer
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertTokenizerFast
 
-from xner.models.encoder import save_weights
+from xner.models.encoder import load_config
+from xner.models.tiny import save_new_encoder
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,11 @@ def new_encoder_of(name: str, texts: Sequence[str], folder: Path, seed: int = 0)
         intermediate_size=shape.intermediate_size,
         pad_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = BertModel(config, add_pooling_layer=False)
-    save_weights(encoder, tokenizer, folder)
-    return folder
+    return save_new_encoder(config, tokenizer, folder, seed)
 
 
 def shape_of(folder: Path) -> Shape:
     """The shape that a model folder's config states."""
-    from xner.models.encoder import load_config
-
     config = load_config(folder)
     return Shape(
         config.num_hidden_layers,

@@ -83,6 +83,13 @@ def new_encoder_folder(texts: Iterable[str], folder: str | Path, seed: int) -> P
         attention_probs_dropout_prob=0.0,
         pad_token_id=tokenizer.pad_token_id,
     )
+    return save_new_encoder(config, tokenizer, folder, seed)
+
+
+def save_new_encoder(
+    config: BertConfig, tokenizer: PreTrainedTokenizerFast, folder: Path, seed: int
+) -> Path:
+    """Write a BERT of random weights, which the seed decides, without disturbing torch's own."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = BertModel(config, add_pooling_layer=False)

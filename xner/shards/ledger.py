@@ -118,12 +118,17 @@ def input_shards(inputs: Folder) -> list[str]:
 
 
 def total_statistics(folder: Folder, names: Iterable[str]) -> Statistics:
-    """The sum over committed shards. Raises DataError when one carries no statistics.
+    """The sum over committed shards. Raises DataError when one carries no statistics."""
+    return Statistics.total(statistics_of_each(folder, names))
+
+
+def statistics_of_each(folder: Folder, names: Iterable[str]) -> Iterator[Statistics]:
+    """The statistics of committed shards, in order. Raises DataError when one carries none.
 
     Footers are read side by side: on an object store each takes as long as two requests.
     """
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
-        return Statistics.total(threads.map(partial(statistics_of, folder), names))
+        yield from threads.map(partial(statistics_of, folder), names)
 
 
 def statistics_of(folder: Folder, name: str) -> Statistics:
