@@ -4,13 +4,14 @@ PYTHON ?= python3
 DATA ?=
 OPTIONS ?=
 MODEL ?=
+PAIRS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test lint benchmark fuzz measure-aligner measure-autoscaling \
-	measure-corpus measure-pipeline measure-projection measure-scale measure-student \
+	measure-corpus measure-gpu measure-pipeline measure-projection measure-scale measure-student \
 	measure-training measure-wikipedia study-smoke clean
 
 help: ## List the targets.
@@ -61,6 +62,9 @@ measure-autoscaling: $(READY) ## GPU nodes that come with the queue and go when 
 
 measure-corpus: $(READY) ## Reading, cleaning and sampling on real text; DATA= names the folder.
 	$(BIN)/python tests/measurements/corpus.py '$(DATA)'
+
+measure-gpu: $(READY) ## What a GPU makes of large encoders: some minutes; PAIRS= names pairs shards.
+	$(BIN)/python tests/measurements/gpu.py '$(PAIRS)'
 
 measure-pipeline: $(READY) ## A German tagger in the pipeline of transformers; MODEL= and DATA= name folders.
 	$(BIN)/python tests/measurements/pipeline.py '$(MODEL)' '$(DATA)'

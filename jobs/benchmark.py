@@ -41,10 +41,22 @@ def shown(summary: Mapping[str, Any]) -> dict[str, str]:
             else f"{ratio:.2f}"
             for name, ratio in summary["ratios"].items()
         },
-        "rows aligned as by the pipelines": f"{summary['equal_alignments']:.1%}",
+        **(
+            {"rows aligned as by the pipelines": f"{summary['equal_alignments']:.1%}"}
+            if "equal_alignments" in summary
+            else {}
+        ),
         "padding": f"{summary['padding_share']:.1%} of the computed sub-words",
         "time of the device": f"{summary['device_share']:.1%} of the wall time",
         "of the peak of matrix products": f"{summary['matmul_share']:.1%}",
+        **{
+            f"in bf16: {name.replace('_', ' ')}": f"{share:.1%}"
+            for name, share in summary.get("bf16", {}).items()
+        },
+        **{
+            f"training: {name.replace('_', ' ')}": f"{value:.3g}" if name != "precision" else value
+            for name, value in summary.get("training", {}).items()
+        },
     }
 
 

@@ -295,6 +295,14 @@ class BenchmarkConfig(Record):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: cuda if there.")
     num_threads: Count | None = Field(None, description="Threads; by default what torch takes.")
     repetitions: Count = Field(5, description="Rounds in which all contestants take their turn.")
+    opponents: list[Literal["batched_pipelines", "unbatched", "simalign", "awesome_align"]] = Field(
+        ["batched_pipelines", "unbatched", "simalign", "awesome_align"],
+        description="Whom to run against.",
+    )
+    training_steps: int = Field(
+        20, ge=0, description="Steps of training that are timed; 0 leaves training out."
+    )
+    training_tokens: Count = Field(1024, description="Sub-words in such a step.")
     aligners_python: str | None = Field(
         None,
         description="Python of an environment that has simalign and awesome-align; without it they "

@@ -11,10 +11,16 @@ import pytest
 
 from xner.config import BenchmarkConfig
 from xner.errors import ConfigError
-from xner.evaluation.benchmark import measure
+from xner.evaluation.benchmark import measure, steady_rate
 
 PROJECT = Path(__file__).resolve().parents[2]
-SMALL = {"encoder": "tiny", "num_pairs": 12, "repetitions": 2, "ray_seconds": 0}
+SMALL = {
+    "encoder": "tiny",
+    "num_pairs": 12,
+    "repetitions": 2,
+    "ray_seconds": 0,
+    "training_steps": 2,
+}
 RATIOS = {
     "batched_pipelines",
     "batched_pipelines_over_single_layout",
@@ -48,8 +54,11 @@ def test_benchmark_table_is_whole(tmp_path: Path) -> None:
     assert summary["mentions"] > 12
     # The same weights place the same names, however they are batched.
     assert summary["equal_alignments"] == 1
-    for share in ("padding_share", "device_share", "matmul_share"):
+    for share in ("padding_share", "device_share", "matmul_share", "device_matmul_share"):
         assert 0 < summary[share] < 1
+    assert summary["matmul_share"] < summary["device_matmul_share"]
+    assert 0 < summary["training"]["matmul_share"] < 1
+    assert ("bf16" in summary) != ("bf16" in summary["left_out"])
     assert {cost["GPU"] for cost in summary["costs"]} >= {"L4", "H100"}
     assert "aten::" in (tmp_path / "profile" / "operators.txt").read_text()
 
@@ -59,3 +68,9 @@ def test_benchmark_says_what_is_not_there(tmp_path: Path) -> None:
         measure(BenchmarkConfig.model_validate({**SMALL, "pairs": str(tmp_path)}), print)
     with pytest.raises(ConfigError, match="cannot be run"):
         measure(BenchmarkConfig.model_validate({**SMALL, "aligners_python": "/nowhere"}), print)
+
+
+def test_steady_rate_counts_no_shard_that_was_begun_before_the_clock() -> None:
+    # One actor, a shard a second, and two that begin together: twice as many.
+    assert steady_rate([9, 10, 11, 12], 1) == 1
+    assert steady_rate([9, 9, 10, 10, 11, 11], 2) == 2

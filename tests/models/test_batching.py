@@ -50,9 +50,18 @@ def test_batching_fills_the_budget() -> None:
     assert batches(np.array([], dtype=np.int64), 24) == []
 
 
+def test_batching_closes_a_batch_before_much_of_it_is_padding() -> None:
+    # 64 sub-words may be padded by two.
+    plan = batches(np.array([10, 10, 9, 9, 8, 2, 2]), 64)
+    assert [rows.tolist() for rows in plan] == [[0, 1, 2, 3], [4], [5, 6]]
+    lengths = np.random.default_rng(1).integers(5, 60, 2000)
+    cells = sum(len(rows) * int(lengths[rows].max()) for rows in batches(lengths, 4096))
+    assert 1 - lengths.sum() / cells < 0.05
+
+
 def test_batching_results_belong_to_their_rows_and_usage_counts() -> None:
-    lengths = np.array([3, 9, 3, 1, 9])
-    budget = TokenBudget(20, CPU)
+    lengths = np.array([10, 31, 10, 30])
+    budget = TokenBudget(64, CPU)
     masked = []
 
     def forward(batch: Batch) -> tuple[Tensor]:
@@ -62,13 +71,13 @@ def test_batching_results_belong_to_their_rows_and_usage_counts() -> None:
     for rows, batch, (ids,) in budget.run(collator(lengths), forward, lengths):
         assert ids.tolist() == rows.tolist()
         assert batch["attention_mask"].sum() == lengths[rows].sum()
-    # Nine and nine; three, three and one. Only the second batch has anything to mask.
-    assert masked == [False, True]
+    # 31 and 30; 10 and 10. Only the first batch has anything to mask.
+    assert masked == [True, False]
     usage = budget.usage
-    assert (usage.tokens, usage.cells, usage.forwards) == (25, 27, 2)
+    assert (usage.tokens, usage.cells, usage.forwards) == (81, 82, 2)
     assert usage.seconds > 0
-    assert usage.padding_share == pytest.approx(2 / 27)
-    assert (usage + usage).cells == 54
+    assert usage.padding_share == pytest.approx(1 / 82)
+    assert (usage + usage).cells == 164
     assert Usage().padding_share == 0
 
 

@@ -7,6 +7,7 @@ of Ray Data run the same object. Every stage returns as many rows as it was give
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -152,8 +153,11 @@ class _AlignedRow:
 
     def __init__(self, source: str, target: str, mentions: Sequence[Span]) -> None:
         self.source, self.target, self.mentions = source, target, mentions
-        self.target_words = segment(target)
         self.found: list[list[Candidate] | None] = [None] * len(mentions)
+
+    @cached_property
+    def target_words(self) -> list[Span]:
+        return segment(self.target)
 
     @property
     def pair(self) -> SentencePair:

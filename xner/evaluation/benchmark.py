@@ -17,10 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +31,23 @@ from xner.config import (
     AlignerConfig,
     BenchmarkConfig,
     EngineConfig,
+    OptimizationConfig,
     PoolConfig,
     ProjectConfig,
     QualityConfig,
+    TaggedSourceConfig,
     TeacherConfig,
+    TrainTaggerConfig,
 )
 from xner.corpora import miniature
 from xner.engine.recipes import CorpusProjection
 from xner.engine.stages import Align, Label, Project
 from xner.errors import ConfigError
 from xner.models import aligner_tools
-from xner.models.aligner import AlignerSettings, new_network, save_aligner
+from xner.models.aligner import AlignerSettings, Layout, new_network, save_aligner
 from xner.models.baselines import EntityByEntity, PipelineTeacher
-from xner.models.encoder import resolve
-from xner.models.shapes import SHAPES, new_encoder_of, shape_of
+from xner.models.encoder import pick_device, pick_precision, resolve
+from xner.models.shapes import SHAPES, fit_head, new_encoder_of, shape_of
 from xner.models.speed import machine, product_peak, profiled
 from xner.models.tagger import new_model, save_tagger
 from xner.models.usage import Usage
@@ -52,7 +56,12 @@ from xner.projection.quality import to_alignments
 from xner.shards import schema
 from xner.shards.ledger import SHARD, input_shards
 from xner.shards.storage import Folder
-from xner.text.words import segment
+from xner.text.iob2 import encode
+from xner.text.mentions import Mention
+from xner.text.words import Span, segment
+from xner.training.loop import State, train
+from xner.training.places import InProcess
+from xner.training.tagger import make_task
 
 # Operations a second and dollars an hour.
 _GPUS = {"L4": (121e12, 0.8), "A10G": (70e12, 1.0), "A100": (312e12, 3.0), "H100": (989e12, 7.0)}
@@ -60,6 +69,9 @@ _USED = 0.5
 
 LABELS = ("PER", "LOC", "ORG", "MISC")
 _BATCH_SIZE = 32
+
+# Pairs that show the teacher of random weights what to find.
+_SHOWN = 400
 
 # Shards for the engines: smaller than a round's text, so that there are many.
 _SHARDS_A_ROUND = 4
@@ -76,14 +88,23 @@ def measure(config: BenchmarkConfig, report: Report) -> dict[str, Any]:
 
     Raises ConfigError where the pairs or the encoder are not there.
     """
-    here = machine(config.device, "fp32", config.num_threads)
+    # Sets the threads, before anything computes.
+    machine(config.device, "fp32", config.num_threads)
+    with tempfile.TemporaryDirectory(prefix="xner-benchmark-") as name:
+        pairs = read_pairs(config)
+        models = make_models(config, pairs, Path(name))
+        return measured(config, pairs, models, Path(name), report)
+
+
+def measured(
+    config: BenchmarkConfig, pairs: pa.Table, models: Models, folder: Path, report: Report
+) -> dict[str, Any]:
+    """The summary's content for pairs and models at hand; ``folder`` is for what lies between."""
+    here = machine(config.device, "fp32", None)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xner-benchmark-")))
-        pairs = _pairs(config)
-        models = _models(config, pairs, folder)
         bench = _Bench(config, pairs, models, folder)
-        rounds, usage, facts = bench.contest(report, stack)
-        peak = product_peak(models.shape, config.device, "fp32")
+        contest = bench.contest(report, stack)
+        rounds, usage = contest.seconds, contest.usage["fp32"]
         summary: dict[str, Any] = {
             "machine": {**asdict(here), "cpu": _cpu_name()},
             "encoder": config.encoder,
@@ -95,10 +116,19 @@ def measure(config: BenchmarkConfig, report: Report) -> dict[str, Any]:
                 for name, seconds in rounds.items()
             },
             "ratios": _ratios(rounds),
-            **facts,
-            **_shares(rounds["ours"], usage, models.shape, peak),
-            "product_peak_per_second": peak,
+            **contest.facts,
+            **_shares(rounds["ours"], usage, models.shape, contest.peaks["fp32"]),
+            "product_peak_per_second": {
+                name: statistics.median(peaks) for name, peaks in contest.peaks.items()
+            },
         }
+        if "bf16" in contest.usage:
+            summary["bf16"] = _shares(
+                rounds["ours_bf16"], contest.usage["bf16"], models.shape, contest.peaks["bf16"]
+            )
+        if config.training_steps:
+            report(f"{config.training_steps} steps of training")
+            summary["training"] = bench.training()
         summary["costs"] = costs(usage.tokens / config.repetitions / pairs.num_rows)
         if config.ray_seconds:
             summary["ratios"] |= bench.engines(report)
@@ -106,7 +136,21 @@ def measure(config: BenchmarkConfig, report: Report) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Models:
+class _Contest:
+    """What the rounds gave.
+
+    ``seconds`` by contestant and ``peaks`` (operations a second) by precision, one a round;
+    ``usage`` by precision, what our forwards cost in all rounds; ``facts``: what else to say.
+    """
+
+    seconds: dict[str, list[float]]
+    usage: dict[str, Usage]
+    peaks: dict[str, list[float]]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Models:
     """Folders of a tagger and of an aligner of either layout over the same encoder."""
 
     encoder: Path
@@ -120,44 +164,75 @@ class _Models:
         return shape_of(self.encoder)
 
 
-def _models(config: BenchmarkConfig, pairs: pa.Table, folder: Path) -> _Models:
+def make_models(config: BenchmarkConfig, pairs: pa.Table, folder: Path) -> Models:
     texts = [*pairs["source"].to_pylist(), *pairs["target"].to_pylist()]
     if config.encoder in SHAPES:
         encoder = new_encoder_of(config.encoder, texts, folder / "encoder")
     else:
         encoder = resolve(config.encoder)
+    device = pick_device(config.device)
     model, tokenizer = new_model(encoder, LABELS)
-    save_tagger(model, tokenizer, folder / "teacher")
-    for layout in ("packed", "single"):
+    if config.encoder in SHAPES:
+        shown = pairs.slice(0, _SHOWN)
+        words, tags = _words_and_tags(shown)
+        fit_head(model.to(device), tokenizer, shown["source"].to_pylist(), words, tags)
+    save_tagger(model.cpu(), tokenizer, folder / "teacher")
+    # The paper's layout is there for those opponents that have it.
+    layouts: tuple[Layout, ...] = ("packed", "single") if _has_pipelines(config) else ("packed",)
+    for layout in layouts:
         network, tokenizer = new_network(encoder, layout)
         save_aligner(network, tokenizer, folder / layout, AlignerSettings(layout=layout))
-    return _Models(encoder, folder / "teacher", folder / "packed", folder / "single")
+    return Models(encoder, folder / "teacher", folder / "packed", folder / "single")
 
 
-def _pairs(config: BenchmarkConfig) -> pa.Table:
+def _words_and_tags(pairs: pa.Table) -> tuple[list[list[Span]], list[list[str]]]:
+    """Words of the sources, and the IOB2 tags of their mentions."""
+    words = [segment(source) for source in pairs["source"].to_pylist()]
+    tags = [
+        encode([Mention(**mention) for mention in mentions], spans)
+        for mentions, spans in zip(pairs["source_mentions"].to_pylist(), words, strict=True)
+    ]
+    return words, tags
+
+
+def _has_pipelines(config: BenchmarkConfig) -> bool:
+    return bool({"batched_pipelines", "unbatched"} & set(config.opponents))
+
+
+def _made(num_pairs: int) -> Iterator[tuple[str, str]]:
+    """English and German of the miniature world, about as long and as full of names as news.
+
+    That are 19 words and 2 names (22 and 1.5 in WMT-News, where a third of the pairs has none): two
+    sentences a pair, one with its names and one that has none; in every third neither has any.
+    """
+    sentences = list(miniature.sentences("train", 2 * num_pairs))
+    without = cycle([each.texts for each in sentences if not each.mentions["en"]])
+    named = (each.texts for each in sentences if each.mentions["en"])
+    for number, texts in enumerate(named):
+        one, other = next(without) if number % 3 == 2 else texts, next(without)
+        yield f"{one['en']} {other['en']}", f"{one['de']} {other['de']}"
+
+
+def _read(location: str) -> Iterator[tuple[str, str]]:
+    home = Folder.at(location)
+    for name in input_shards(home):
+        table = home.read_table(name, schema.PAIRS)
+        yield from zip(table["source"].to_pylist(), table["target"].to_pylist(), strict=True)
+
+
+def read_pairs(config: BenchmarkConfig) -> pa.Table:
     """The first pairs of the shards that the settings name, or made ones, with mentions to align.
 
-    A teacher of random weights finds noise, so the mentions are runs of capitalised words.
+    Every source is there once, for equal ones would be computed once by us alone. The mentions are
+    runs of capitalised words, what the teacher of random weights is shown.
     """
-    if config.pairs is None:
-        sentences = [
-            sentence.texts for sentence in miniature.sentences("train", 2 * config.num_pairs)
-        ]
-        # Two sentences of the miniature world are about as long as one of the news.
-        couples = list(zip(sentences[::2], sentences[1::2], strict=True))
-        sources = [f"{one['en']} {other['en']}" for one, other in couples]
-        targets = [f"{one['de']} {other['de']}" for one, other in couples]
-    else:
-        home = Folder.at(config.pairs)
-        names = input_shards(home)
-        sources, targets = [], []
-        for name in names:
-            if len(sources) >= config.num_pairs:
-                break
-            table = home.read_table(name, schema.PAIRS)
-            sources += table["source"].to_pylist()
-            targets += table["target"].to_pylist()
-        sources, targets = sources[: config.num_pairs], targets[: config.num_pairs]
+    given = _made(config.num_pairs) if config.pairs is None else _read(config.pairs)
+    targets_of: dict[str, str] = {}
+    for source, target in given:
+        targets_of.setdefault(source, target)
+        if len(targets_of) == config.num_pairs:
+            break
+    sources, targets = list(targets_of), list(targets_of.values())
     mentions = [
         [
             {"start": found.start(), "end": found.end(), "label": "ORG", "score": 1.0}
@@ -198,7 +273,7 @@ class _Bench:
     """The contestants, ready to run."""
 
     def __init__(
-        self, config: BenchmarkConfig, pairs: pa.Table, models: _Models, folder: Path
+        self, config: BenchmarkConfig, pairs: pa.Table, models: Models, folder: Path
     ) -> None:
         self._config, self._pairs, self._models, self._folder = config, pairs, models, folder
         self._unlabelled = pairs.select(schema.PAIRS.names)
@@ -210,48 +285,99 @@ class _Bench:
         folder = self._models.packed if layout == "packed" else self._models.single
         return Label(teacher), Align(AlignerConfig.model_validate({"model": str(folder), **how}))
 
-    def contest(
-        self, report: Report, stack: ExitStack
-    ) -> tuple[dict[str, list[float]], Usage, dict[str, Any]]:
-        """Seconds by contestant and round, what our forwards cost, and what else is to be said."""
-        ours, single = self._stages("packed"), self._stages("single")
-        contestants: dict[str, Callable[[], Any]] = {
-            "ours": partial(self._whole, *ours),
-            "ours_single": partial(self._whole, *single),
-            "align": partial(self._stages("packed")[1], self._pairs),
-        }
+    def contest(self, report: Report, stack: ExitStack) -> _Contest:
+        """All contestants take their turns, round by round."""
+        ours = {"fp32": self._stages("packed")}
         facts: dict[str, Any] = {"left_out": {}}
-        native = machine(self._config.device, "auto", None).precision
-        if native == "bfloat16":
-            contestants["ours_bf16"] = partial(self._whole, *self._stages("packed", "bf16"))
+        if machine(self._config.device, "auto", None).precision == "bfloat16":
+            ours["bf16"] = self._stages("packed", "bf16")
         else:
             facts["left_out"]["bf16"] = "this machine does not compute in bfloat16"
+        runs_of_ours = {"ours": "fp32", "ours_bf16": "bf16"}
+        contestants: dict[str, Callable[[], Any]] = {
+            name: partial(self._whole, *ours[precision])
+            for name, precision in runs_of_ours.items()
+            if precision in ours
+        }
+        if _has_pipelines(self._config):
+            single = self._stages("single")
+            contestants["ours_single"] = partial(self._whole, *single)
+            facts["equal_alignments"] = _share_equal(
+                single[1](self._pairs)["alignments"].to_pylist(),
+                self._entity_by_entity(_BATCH_SIZE)(),
+            )
         for name, size in (("batched_pipelines", _BATCH_SIZE), ("unbatched", 1)):
-            contestants[name] = self._pipelines(size)
+            if name in self._config.opponents:
+                contestants[name] = self._pipelines(size)
         tools, missing = self._tools(stack)
+        if tools:
+            contestants["align"] = partial(self._stages("packed")[1], self._pairs)
         contestants |= tools
         facts["left_out"] |= missing
 
         report("warming up")
         if self._config.profile is not None:
             profiled(contestants["ours"], Path(self._config.profile))
-        with_single = self._single_found(single[1])
-        facts["equal_alignments"] = _share_equal(with_single, self._entity_by_entity(_BATCH_SIZE)())
         for run in contestants.values():
             run()
         seconds: dict[str, list[float]] = {name: [] for name in contestants}
-        usage = Usage()
+        usage = {precision: Usage() for precision in ours}
+        peaks: dict[str, list[float]] = {precision: [] for precision in ours}
         for number in range(self._config.repetitions):
+            for precision, found in peaks.items():
+                found.append(product_peak(self._models.shape, self._config.device, precision))
             for name, run in contestants.items():
                 report(f"round {number + 1} of {self._config.repetitions}: {name}")
-                before = _usage(ours)
+                stages = ours.get(runs_of_ours.get(name, ""))
+                before = _usage(stages) if stages else Usage()
                 started = time.perf_counter()
                 told = run()
                 passed = time.perf_counter() - started
                 seconds[name].append(told if isinstance(told, float) else passed)
-                if name == "ours":
-                    usage += _usage(ours) - before
-        return seconds, usage, facts
+                if stages:
+                    usage[runs_of_ours[name]] += _usage(stages) - before
+        return _Contest(seconds, usage, peaks, facts)
+
+    def training(self) -> dict[str, Any]:
+        """Sub-words a second of some steps of training the teacher, and their share of the peak.
+
+        A step costs three forwards: the gradient of a product is two products more.
+        """
+        file = self._folder / "tagged.jsonl"
+        words, tags = _words_and_tags(self._pairs)
+        texts = self._pairs["source"].to_pylist()
+        with file.open("w", encoding="utf-8") as lines:
+            for text, spans, names in zip(texts, words, tags, strict=True):
+                tokens = [text[start:end] for start, end in spans]
+                lines.write(json.dumps({"tokens": tokens, "ner_tags": names}) + "\n")
+        steps, budget = self._config.training_steps, self._config.training_tokens
+        # One epoch holds all steps, for between epochs there is more to do than to train.
+        repeat = 1 + 2 * steps * budget // sum(map(len, words))
+        optimization = OptimizationConfig(batch_tokens=budget, epochs=1, dev_share=0)
+        task = make_task(
+            TrainTaggerConfig(
+                optimization=optimization,
+                encoder=str(self._models.teacher),
+                data=[TaggedSourceConfig(path=str(file), format="jsonl", lang="en", repeat=repeat)],
+                dropout=0.0,
+                output=str(self._folder / "student"),
+            ),
+            Folder.at(str(self._folder / "student")),
+        )
+        place = _Unkept(Folder.at(str(self._folder / "checkpoints")), 1)
+        precision = pick_precision("auto", place.device)
+        peak = product_peak(self._models.shape, self._config.device, "auto")
+        rates = []
+        # The first steps also pay for memory and kernels that later ones find there.
+        for count in (2, steps):
+            run = optimization.model_copy(update={"max_steps": count})
+            state = train(task, run, place, precision=precision, report=lambda progress: None)
+            rates.append(state.tokens / state.seconds)
+        return {
+            "precision": str(precision).removeprefix("torch."),
+            "subwords_per_second": rates[-1],
+            "matmul_share": 3 * rates[-1] * self._models.shape.operations_per_token / peak,
+        }
 
     def _whole(self, label: Label, align: Align) -> None:
         """Label, then align the mentions that are given and project them."""
@@ -268,9 +394,6 @@ class _Bench:
             )
             for row in rows
         ]
-
-    def _single_found(self, align: Align) -> list[Any]:
-        return align(self._pairs)["alignments"].to_pylist()
 
     def _entity_by_entity(self, batch_size: int) -> Callable[[], list[Any]]:
         """The paper's aligner a batch after the other; decoded by the rules that ours has."""
@@ -312,7 +435,9 @@ class _Bench:
 
     def _tools(self, stack: ExitStack) -> tuple[dict[str, Callable[[], float]], dict[str, str]]:
         """simalign and awesome-align in the Python that has them, a process beside this one."""
-        names = ("simalign", "awesome_align")
+        names = [name for name in ("simalign", "awesome_align") if name in self._config.opponents]
+        if not names:
+            return {}, {}
         python = self._config.aligners_python
         if python is None:
             return {}, dict.fromkeys(names, "no aligners_python named: see make benchmark")
@@ -354,7 +479,8 @@ class _Bench:
                 raise ConfigError(f"aligners_python {python}: {name} failed")
             return float(json.loads(answer))
 
-        return {name: partial(run, name) for name in there["tools"]}, there["problems"]
+        tools = [tool for tool in there["tools"] if tool.startswith(tuple(names))]
+        return {tool: partial(run, tool) for tool in tools}, there["problems"]
 
     def engines(self, report: Report) -> dict[str, float]:
         """Ray's rate over the plain loop's, and that of two actors over one: the main job's."""
@@ -384,7 +510,7 @@ class _Bench:
         return {"ray_over_inline": all_threads / inline, "two_actors": two / one}
 
     def _rate(self, home: Folder, output: Path, engine: EngineConfig, pool: PoolConfig) -> float:
-        """Shards a second from the first commit to the last: without the start of processes."""
+        """Shards a second, see ``steady_rate``."""
         how = {"device": self._config.device, "precision": "fp32"}
         projection = CorpusProjection.plan(
             ProjectConfig.model_validate(
@@ -398,8 +524,23 @@ class _Bench:
             )
         )
         projection.run.open()
-        times = [time.perf_counter() for _ in projection.run_pending()]
-        return (len(times) - 1) / (times[-1] - times[0])
+        return steady_rate([time.perf_counter() for _ in projection.run_pending()], pool.max_size)
+
+
+class _Unkept(InProcess):
+    """A place of training that keeps no checkpoint."""
+
+    def commit(self, folder: Path | None, state: State) -> None:
+        """Nothing."""
+
+
+def steady_rate(times: Sequence[float], num_actors: int) -> float:
+    """Shards a second of that many actors, from the times [seconds] of commits, in their order.
+
+    The clock starts when the last of the first shards is there that all began together, so that
+    neither the start of processes nor work done before it is counted.
+    """
+    return (len(times) - num_actors) / (times[-1] - times[num_actors - 1])
 
 
 def _usage(stages: tuple[Label, Align]) -> Usage:
@@ -441,16 +582,21 @@ def _ratios(rounds: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
     }
 
 
-def _shares(seconds: Sequence[float], usage: Usage, shape: Any, peak: float) -> dict[str, float]:
+def _shares(
+    seconds: Sequence[float], usage: Usage, shape: Any, peaks: Sequence[float]
+) -> dict[str, float]:
     """What of the wall time is the device's, what of its work padding, what of its peak is used.
 
-    The last counts the operations of useful sub-words alone, over the whole wall time.
+    Of the peak the operations of useful sub-words alone are counted: over the whole wall time
+    (``matmul_share``), and over the device's (``device_matmul_share``).
     """
     wall = sum(seconds)
+    rate = usage.tokens * shape.operations_per_token / statistics.median(peaks)
     return {
         "padding_share": usage.padding_share,
         "device_share": usage.seconds / wall,
-        "matmul_share": usage.tokens * shape.operations_per_token / wall / peak,
+        "matmul_share": rate / wall,
+        "device_matmul_share": rate / usage.seconds,
     }
 
 

@@ -219,6 +219,7 @@ class Tagger:
         self.device = model.device
         self.model = compiled(model.eval(), config.compile)
         self.tags = [model.config.id2label[number] for number in range(model.config.num_labels)]
+        self._outside = self.tags.index(iob2.OUTSIDE)
         self.max_length = window_length(model, self.tokenizer, config.max_length)
         self.budget = TokenBudget(config.batch_tokens, self.device)
         # The tag of a further word that is read at the same sub-word: the mention goes on.
@@ -249,14 +250,16 @@ class Tagger:
         """
         distinct = list(dict.fromkeys(texts))
         words = [segment(text) for text in distinct]
-        tags, scores = self.predict(distinct, words)
-        found = {
-            text: iob2.decode(iob2.repair(text_tags), spans, text_scores)
-            for text, spans, text_tags, text_scores in zip(
-                distinct, words, tags, scores, strict=True
-            )
-        }
-        return [list(found[text]) for text in texts]
+        ids, scores, bounds = self._predict(distinct, words)
+        is_inside = np.append(ids != self._outside, False)
+        # Most texts have no mention, and cost nothing more.
+        has_mention = np.logical_or.reduceat(is_inside, bounds[:-1]) & (np.diff(bounds) > 0)
+        found: dict[str, list[Mention]] = {}
+        for index in np.flatnonzero(has_mention).tolist():
+            part = slice(bounds[index], bounds[index + 1])
+            tags = iob2.repair(self.tags[number] for number in ids[part].tolist())
+            found[distinct[index]] = iob2.decode(tags, words[index], scores[part].tolist())
+        return [list(found.get(text, ())) for text in texts]
 
     def tag(self, texts: Sequence[str], words: Sequence[Sequence[Span]]) -> list[list[str]]:
         """One valid IOB2 tag for each given word of each text."""
@@ -269,9 +272,19 @@ class Tagger:
 
         A model chooses word by word, so the tags need not be valid IOB2.
         """
+        ids, scores, bounds = self._predict(texts, words)
+        all_tags = [self.tags[number] for number in ids.tolist()]
+        all_scores = scores.tolist()
+        slices = [slice(start, end) for start, end in pairwise(bounds.tolist())]
+        return [all_tags[part] for part in slices], [all_scores[part] for part in slices]
+
+    def _predict(
+        self, texts: Sequence[str], words: Sequence[Sequence[Span]]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Number of the tag and its probability [words of all texts]; bounds [texts + 1]."""
         encoded = encode(self.tokenizer, texts, words, self.max_length)
         # A word that the tokenizer keeps nothing of is surely no part of a name.
-        chosen = np.full(len(encoded.input_ids) + 1, self.tags.index("O"), dtype=np.int64)
+        chosen = np.full(len(encoded.input_ids) + 1, self._outside, dtype=np.int64)
         scores = np.ones(len(encoded.input_ids) + 1, dtype=np.float32)
 
         def forward(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -289,11 +302,7 @@ class Tagger:
         again = np.zeros(len(word_ids), dtype=bool)
         again[1:] = (np.diff(encoded.read_at) == 0) & (encoded.read_at[1:] >= 0)
         word_ids[again] = self._going_on[word_ids[again]]
-        word_tags = [self.tags[number] for number in word_ids.tolist()]
-        word_scores = scores[encoded.read_at].tolist()
-        bounds = encoded.word_bounds.tolist()
-        slices = [slice(start, end) for start, end in pairwise(bounds)]
-        return [word_tags[part] for part in slices], [word_scores[part] for part in slices]
+        return word_ids, scores[encoded.read_at], encoded.word_bounds
 
 
 def _tags_of(config: PretrainedConfig, folder: Path) -> list[str]:

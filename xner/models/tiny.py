@@ -83,15 +83,12 @@ def new_encoder_folder(texts: Iterable[str], folder: str | Path, seed: int) -> P
         attention_probs_dropout_prob=0.0,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return save_new_encoder(config, tokenizer, folder, seed)
+    save_weights(new_encoder(config, seed), tokenizer, folder)
+    return folder
 
 
-def save_new_encoder(
-    config: BertConfig, tokenizer: PreTrainedTokenizerFast, folder: Path, seed: int
-) -> Path:
-    """Write a BERT of random weights, which the seed decides, without disturbing torch's own."""
+def new_encoder(config: BertConfig, seed: int) -> BertModel:
+    """A BERT of random weights, which the seed decides, without disturbing torch's own state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = BertModel(config, add_pooling_layer=False)
-    save_weights(encoder, tokenizer, folder)
-    return folder
+        return BertModel(config, add_pooling_layer=False)
