@@ -52,7 +52,8 @@ def test_document_shows_figures_steps_and_tables():
 def test_document_draws_a_funnel_to_scale():
     steps = [Step("read", 200), Step("lost", 50, is_loss=True)]
     page = render_document("t", [Part("Funnel", steps=steps)])
-    assert re.findall(r'<rect width="([\d.]+)"', page) == ["100.000", "25.000"]
+    bars = re.findall(r'<rect x="([\d.]+)" width="([\d.]+)"', page)
+    assert bars == [("0.00", "100.00"), ("75.00", "25.00")]
 
 
 def test_document_sets_a_column_of_numbers_right_where_the_first_is_missing():

@@ -328,7 +328,7 @@ function makeRow(i) {
     });
     element.append(more);
   }
-  if (page.linked === row.pair_id) element.classList.add("target");
+  if (page.linked === row.pair_id) element.classList.add("linked");
   return element;
 }
 
@@ -527,7 +527,7 @@ function hideTip() {
 
 function followLink() {
   page.linked = new URLSearchParams(location.hash.slice(1)).get("row");
-  for (const each of document.querySelectorAll(".row.target")) each.classList.remove("target");
+  for (const each of document.querySelectorAll(".row.linked")) each.classList.remove("linked");
   byId("missing").hidden = true;
   if (page.linked === null) return;
   const row = page.rows.findIndex((each) => each.pair_id === page.linked);
@@ -545,7 +545,7 @@ function followLink() {
   const chunk = byId("list").children[Math.floor(place / CHUNK)];
   fill(chunk);
   const element = chunk.children[place % CHUNK];
-  element.classList.add("target");
+  element.classList.add("linked");
   const there = () => element.scrollIntoView({ block: "center", behavior: "instant" });
   there();
   // Rows above get their true height only now that they are near.

@@ -8,31 +8,27 @@
 
 const FULL_SCORE = 4096;
 
-const compare = (first, second) => {
-  for (let i = 0; i < first.length; i++) {
-    if (first[i] !== second[i]) return first[i] - second[i];
-  }
-  return 0;
-};
-
 // The index of each mention's candidate, or null: the surest first, no two in the same place.
 function resolve(mentions, offered, minScore) {
   const ranked = [];
-  offered.forEach((candidates, i) =>
-    candidates.forEach(([start, end, score], j) => {
+  for (let i = 0; i < offered.length; i++) {
+    for (let j = 0; j < offered[i].length; j++) {
+      const [start, end, score] = offered[i][j];
       if (score / FULL_SCORE >= minScore) {
-        ranked.push([-score, mentions[i][0], start - end, start, i, j]);
+        ranked.push({ score, of: mentions[i][0], length: end - start, start, end, i, j });
       }
-    }),
-  );
-  ranked.sort(compare);
+    }
+  }
+  ranked.sort((a, b) =>
+    b.score - a.score || a.of - b.of || b.length - a.length || a.start - b.start || a.i - b.i ||
+    a.j - b.j);
   const chosen = mentions.map(() => null);
   const taken = [];
-  for (const [, , , , i, j] of ranked) {
-    const [start, end] = offered[i][j];
-    if (chosen[i] === null && taken.every(([from, to]) => end <= from || to <= start)) {
-      chosen[i] = j;
-      taken.push([start, end]);
+  for (const next of ranked) {
+    const isFree = (other) => next.end <= other.start || other.end <= next.start;
+    if (chosen[next.i] === null && taken.every(isFree)) {
+      chosen[next.i] = next.j;
+      taken.push(next);
     }
   }
   return taken.length > 1 ? inSourceOrder(mentions, offered, chosen) : chosen;
@@ -40,6 +36,12 @@ function resolve(mentions, offered, minScore) {
 
 // The same places, exchanged among placed mentions whose candidates are the same.
 function inSourceOrder(mentions, offered, chosen) {
+  // Few rows have any, and comparing all of every list would take long.
+  const mayBeAlike = (one, other) =>
+    one.length === other.length && one[0][0] === other[0][0] && one[0][2] === other[0][2];
+  const hasTwin = (i) => offered.some((other, k) =>
+    k < i && chosen[k] !== null && mayBeAlike(offered[i], other));
+  if (!chosen.some((j, i) => j !== null && hasTwin(i))) return chosen;
   const alike = new Map();
   chosen.forEach((j, i) => {
     if (j === null) return;
@@ -49,8 +51,10 @@ function inSourceOrder(mentions, offered, chosen) {
   const ordered = [...chosen];
   for (const members of alike.values()) {
     members.sort((one, other) => mentions[one][0] - mentions[other][0]);
-    const places = members.map((i) => [offered[i][chosen[i]][0], chosen[i]]).sort(compare);
-    members.forEach((i, n) => (ordered[i] = places[n][1]));
+    const startOf = (j) => offered[members[0]][j][0];
+    const places = members.map((i) => chosen[i]);
+    places.sort((one, other) => startOf(one) - startOf(other) || one - other);
+    members.forEach((i, n) => (ordered[i] = places[n]));
   }
   return ordered;
 }
@@ -59,21 +63,23 @@ function inSourceOrder(mentions, offered, chosen) {
 // A label is [start, end, label, score, alignment score, index of the source mention].
 function decide(row, rules) {
   if (row.status === "error") return row;
-  const wanted = row.mentions
-    .map((_, index) => index)
-    .filter((index) => rules.labels === null || rules.labels.includes(row.mentions[index][2]));
-  const mentions = wanted.map((index) => row.mentions[index]);
-  const offered = wanted.map((index) => row.candidates[index]);
+  let { mentions, candidates: offered } = row;
+  let wanted = null;
+  if (rules.labels !== null) {
+    wanted = [...mentions.keys()].filter((index) => rules.labels.includes(mentions[index][2]));
+    mentions = wanted.map((index) => row.mentions[index]);
+    offered = wanted.map((index) => row.candidates[index]);
+  }
   const chosen = resolve(mentions, offered, rules.min_alignment_score);
   const labels = [];
   chosen.forEach((choice, i) => {
     if (choice === null) return;
     const [start, end, score] = offered[i][choice];
-    labels.push([start, end, mentions[i][2], mentions[i][3], score, wanted[i]]);
+    labels.push([start, end, mentions[i][2], mentions[i][3], score, wanted === null ? i : wanted[i]]);
   });
   labels.sort((one, other) => one[0] - other[0]);
   const certain = labels.reduce((sum, label) => sum + label[3] * label[4], 0);
-  const weight = wanted.length ? certain / FULL_SCORE ** 2 / wanted.length : 1;
+  const weight = mentions.length ? certain / FULL_SCORE ** 2 / mentions.length : 1;
   const reason = judge(row, mentions, offered, chosen, rules);
   return { labels, weight, status: reason === null ? "ok" : "filtered", reason };
 }
