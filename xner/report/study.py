@@ -235,6 +235,7 @@ def domain_plot(scores: Sequence[SystemScore]) -> str | None:
                 [each.mean for each in found],
                 width,
                 yerr=[each.std or 0 for each in found],
+                ecolor=INK,
                 label=_label(cell, named),
             )
         axes.set_xticks(range(len(domains)), [plain(domain) for domain in domains])
