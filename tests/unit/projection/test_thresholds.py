@@ -79,12 +79,12 @@ def _decided(rows: list[Row], quality: QualityConfig) -> Outcome:
 
 @pytest.mark.parametrize("labels", [None, ["LOC"]])
 def test_thresholds_leave_what_deciding_again_leaves(labels: list[str] | None) -> None:
-    rows = _rows(400)
+    rows = _rows(150)
     own = OWN.model_copy(update={"labels": labels})
     thresholds = Thresholds.of(_table(rows), own)
     draw = random.Random(1)
     seen: Counter[str] = Counter()
-    for _ in range(60):
+    for _ in range(40):
         changed = {
             "min_teacher_score": draw.choice([0.0, 0.25, 0.333, 0.5, 0.9, 1.0]),
             "min_alignment_score": draw.choice([0.0, 0.25, 0.26, 0.5, 0.75, 1.0]),
