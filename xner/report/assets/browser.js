@@ -181,7 +181,9 @@ function makeFilters() {
   for (const id of ["verdict", "type", "corpus", "languages", "order", "changed"]) {
     byId(id).addEventListener("change", refresh);
   }
-  for (const id of ["text", "least", "most"]) byId(id).addEventListener("input", () => later(refresh));
+  for (const id of ["text", "least", "most"]) {
+    byId(id).addEventListener("input", () => later(refresh));
+  }
   byId("clear").addEventListener("click", () => { clearFilters(); refresh(); });
   document.querySelector("form.side").addEventListener("submit", (event) => event.preventDefault());
   if (matchMedia("(max-width: 60rem)").matches) {
@@ -210,7 +212,8 @@ function showVerdicts() {
   const known = [...counts.keys()].sort((one, other) =>
     (other === "ok") - (one === "ok") || one.localeCompare(other));
   select.replaceChildren(make("option", { value: "" }, "all"),
-    ...known.map((each) => make("option", { value: each }, `${each} (${number(counts.get(each))})`)));
+    ...known.map((each) =>
+      make("option", { value: each }, `${each} (${number(counts.get(each))})`)));
   select.value = chosen;
 }
 
@@ -311,8 +314,8 @@ function makeRow(i) {
     make("a", { href: `#row=${encodeURIComponent(row.pair_id)}`,
       ariaLabel: `Link to pair ${row.pair_id}` }, "link"),
   );
-  const element = make("article", { className: "row", ariaLabel: `Pair ${row.pair_id}`, tabIndex: -1 },
-    header);
+  const element = make("article",
+    { className: "row", ariaLabel: `Pair ${row.pair_id}`, tabIndex: -1 }, header);
   element.dataset.id = row.pair_id;
   const why = [page.data.reasons[now.reason], row.error].filter(Boolean).join(" ");
   if (why) element.append(make("p", { className: "why" }, why));
@@ -387,7 +390,8 @@ function makeCandidates(row, now) {
 // In words, what became of a candidate.
 function fate([start, end, value], won, label, now) {
   if (won) return "placed";
-  if (page.rules && value / FULL_SCORE < page.rules.min_alignment_score) return "below the threshold";
+  const least = page.rules?.min_alignment_score ?? 0;
+  if (value / FULL_SCORE < least) return "below the threshold";
   if (label !== undefined && label[4] !== null && label[4] >= value) return "another is as sure";
   const blocked = now.labels.some(([from, to]) => start < to && from < end);
   return blocked ? "its place is taken" : "not projected";
@@ -459,13 +463,14 @@ function showTip(mark) {
   const box = mark.getBoundingClientRect();
   const { width, height } = tip.getBoundingClientRect();
   const above = box.top - height - 8;
-  tip.style.left = `${Math.max(8, Math.min(box.left, document.documentElement.clientWidth - width - 8))}px`;
+  const right = document.documentElement.clientWidth - width - 8;
+  tip.style.left = `${Math.max(8, Math.min(box.left, right))}px`;
   tip.style.top = `${above > 0 ? above : box.bottom + 10}px`;
 }
 
 function told(row, now, { index, label, type }) {
   const placed = now.labels[label ?? now.labels.findIndex((each) => each[5] === index)];
-  if (index === null || index === undefined) return [`${type}, found by the student: ${score(placed[3])}`];
+  if (index === null) return [`${type}, found by the student: ${score(placed[3])}`];
   const lines = [`${type}, teacher ${score(row.mentions[index][3])}`];
   const candidates = row.candidates[index];
   if (!placed) {
@@ -485,7 +490,7 @@ function told(row, now, { index, label, type }) {
 // Dashed boxes around the candidates of a mention that did not get it.
 function showLosing(sides, index) {
   const { row, now } = sides;
-  if (index === null || index === undefined) return;
+  if (index === null) return;
   const placed = now.labels.find((each) => each[5] === index);
   const frame = sides.getBoundingClientRect();
   const picture = sides.querySelector("svg");

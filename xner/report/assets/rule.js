@@ -75,7 +75,8 @@ function decide(row, rules) {
   chosen.forEach((choice, i) => {
     if (choice === null) return;
     const [start, end, score] = offered[i][choice];
-    labels.push([start, end, mentions[i][2], mentions[i][3], score, wanted === null ? i : wanted[i]]);
+    const index = wanted === null ? i : wanted[i];
+    labels.push([start, end, mentions[i][2], mentions[i][3], score, index]);
   });
   labels.sort((one, other) => one[0] - other[0]);
   const certain = labels.reduce((sum, label) => sum + label[3] * label[4], 0);
