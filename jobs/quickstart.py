@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import prepare_corpus
 import project_corpus
 import pyarrow as pa
+import report
 import tomli_w
 import train_aligner
 import train_tagger
@@ -31,6 +31,7 @@ from xner.config import (
     ProjectConfig,
     QuickstartConfig,
     Record,
+    ReportConfig,
     TaggedSourceConfig,
     TrainAlignerConfig,
     TrainTaggerConfig,
@@ -42,7 +43,6 @@ from xner.evaluation.scoring import Scores, score_mentions, score_tags
 from xner.models.aligner import Aligner
 from xner.models.tagger import Tagger
 from xner.models.tiny import new_encoder_folder
-from xner.report.page import write_page
 from xner.report.terminal import print_summary, write_summary
 from xner.shards import schema
 from xner.shards.storage import Folder
@@ -198,25 +198,24 @@ class _World:
         return scores
 
     def report(self, languages: Mapping[str, Mapping[str, float]], seconds: float) -> None:
-        """Say what came out: on the terminal, as JSON and as a page."""
+        """Say what came out: as JSON, as a page and on the terminal."""
         teacher = Tagger(ModelConfig(model=str(self.folder / "teacher")))
         english = self._tagger_scores(teacher, "en").overall.f1
         summary = {"languages": languages, "teacher_f1": english, "seconds": seconds}
         write_summary(Folder.at(str(self.folder)), summary)
+        settings = {
+            "pseudo": str(self.folder / "pseudo" / "train"),
+            "pairs": str(self.folder / "pairs" / "train"),
+            "results": [str(self.folder)],
+            "output": str(self.folder / "report"),
+        }
+        report.main(self._recipe("report", ReportConfig, settings))
         rows = [{"language": lang, **scores} for lang, scores in languages.items()]
         print_summary("quickstart: scores against exact gold, names unseen in training", rows)
-        page = self.folder / "report" / "index.html"
-        write_page(
-            str(page),
-            "xner quickstart",
-            {"seconds": seconds, "teacher F1 in English": english},
-            {"Scores against exact gold": rows},
-            self._samples(),
-        )
         print_summary(
             f"Done in {seconds:.0f} seconds. What to look at next:",
             {
-                "report": str(page),
+                "report": str(self.folder / "report" / "index.html"),
                 "labels": str(self.folder / "pseudo" / "train"),
                 "student": str(self.folder / "student"),
                 "recipes": str(self._recipes),
@@ -266,17 +265,6 @@ class _World:
         pseudo = Folder.at(str(self.folder / "pseudo" / split))
         names = pseudo.names(".parquet")
         return [row for n in names for row in pseudo.read_table(n, schema.PSEUDO).to_pylist()]
-
-    def _samples(self) -> list[dict[str, Any]]:
-        """A few rows of each language and each verdict."""
-        taken: Counter[tuple[str, str | None]] = Counter()
-        samples = []
-        for row in self._rows("train"):
-            kind = row["target_lang"], row["reason"]
-            if taken[kind] < (5 if row["status"] == "ok" else 2):
-                taken[kind] += 1
-                samples.append(row)
-        return samples
 
 
 def _mentions(row: Mapping[str, Any]) -> list[Mention]:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +28,48 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set XNER_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def pseudo_row() -> Callable[..., dict[str, Any]]:
+    """Makes a row of the ``pseudo`` schema: a pair with mentions and their candidates, projected.
+
+    Columns by name replace what comes out.
+    """
+    from dataclasses import asdict
+
+    from xner.config import QualityConfig
+    from xner.projection.quality import project_row, to_alignments
+    from xner.text.words import segment
+
+    def row(
+        pair_id: str,
+        mentions: Sequence[Any] = (),
+        candidates: Sequence[Sequence[Any]] = (),
+        source: str = "Anna met Bob in Bonn .",
+        target: str = "Anna traf Bob in Bonn .",
+        quality: QualityConfig | None = None,
+        **columns: Any,
+    ) -> dict[str, Any]:
+        rules = quality or QualityConfig()
+        done = project_row(pair_id, target, segment(target), mentions, candidates, rules)
+        return {
+            "pair_id": pair_id,
+            "corpus": "News",
+            "source_lang": "en",
+            "target_lang": "de",
+            "source": source,
+            "target": target,
+            "source_mentions": [asdict(each) for each in mentions],
+            "alignments": to_alignments(candidates),
+            "mentions": [asdict(each) for each in done.mentions],
+            "weight": done.weight,
+            "status": done.status,
+            "reason": done.reason,
+            **columns,
+        }
+
+    return row
 
 
 @pytest.fixture(autouse=True)

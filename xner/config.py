@@ -279,6 +279,26 @@ class ExportConfig(Record):
         return self
 
 
+class ReportConfig(Record):
+    """`report`: pseudo-labelled shards and what other jobs found in, one page for people out."""
+
+    pseudo: str = Field(description="Folder of shards of project_corpus, relabel or refilter.")
+    output: str = Field(description="Folder for index.html.")
+    pairs: str | None = Field(
+        None,
+        description="Folder of the pairs that were labelled: the page then tells what "
+        "prepare_corpus read and refused.",
+    )
+    results: list[str] = Field(
+        default_factory=list,
+        description="Output folders of evaluate_tagger, evaluate_projection and run_study.",
+    )
+    max_rows: Count = Field(
+        4000, description="Rows to look at, equally many of every verdict and language."
+    )
+    seed: int = Field(0, description="Another seed draws other rows.")
+
+
 class BenchmarkConfig(Record):
     """`benchmark`: how fast this machine labels, aligns and projects."""
 

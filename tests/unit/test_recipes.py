@@ -28,6 +28,7 @@ RECORDS = {
     "refilter": config.RefilterConfig,
     "relabel": config.RelabelConfig,
     "export": config.ExportConfig,
+    "report": config.ReportConfig,
     "evaluate_projection": config.EvaluateProjectionConfig,
     "evaluate_tagger": config.EvaluateTaggerConfig,
     "run_study": config.StudyConfig,

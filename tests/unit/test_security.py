@@ -26,7 +26,7 @@ from xner.corpora.tagged import read_tagged
 from xner.errors import ConfigError, DataError
 from xner.models.encoder import load_config, load_tokenizer
 from xner.report.card import code, markdown_table
-from xner.report.page import render_page, write_page
+from xner.report.document import Part, Step, render_document, write_document
 from xner.report.terminal import configure_logging, print_summary, write_summary
 from xner.shards.ledger import Run
 from xner.shards.storage import Folder
@@ -191,7 +191,8 @@ def test_records_logs_and_pages_hold_no_credentials(
     url = "https://me:planted-secret@host/x?token=planted-secret"
     Run(Folder(str(tmp_path)), "job", {"pairs": [url]}).open()
     write_summary(Folder(str(tmp_path)), {"model": {"path": url}})
-    write_page(str(tmp_path / "index.html"), url, {"model": url}, {"t": [{"path": url}]})
+    part = Part("t", figures={"model": url}, rows=[{"path": url}])
+    write_document(str(tmp_path / "index.html"), url, [part])
     configure_logging(verbose=True)
     logging.getLogger("other").info("reads %s", url)
     print_summary(f"train: {url}", {"reads": url})
@@ -208,5 +209,8 @@ def test_card_and_page_say_foreign_text_and_do_not_obey_it() -> None:
     assert markdown_table({script: script}).count("\n") == 3
     assert "<script>" not in markdown_table({script: [script]})
     assert code(script).count("`") == 2 and "\n" not in code(script)
-    page = render_page(script, {script: script}, {script: [{script: script}]}, notes={script: "x"})
-    assert "<script>" not in page
+    part = Part(
+        script, script, {script: script}, [Step(script, 1, script)], None, [{script: script}]
+    )
+    page = render_document(script, [part])
+    assert "&lt;script&gt;" in page and "<script>" not in page

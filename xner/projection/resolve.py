@@ -23,6 +23,18 @@ def resolve(
     do not overlap. Mentions with equal lists (the same name twice) take their places in the order
     in which they stand in the source. Raises ValueError when the two lengths differ.
     """
+    chosen = greedy(mentions, candidates, min_score)
+    return _in_source_order(mentions, candidates, chosen) if len(mentions) > 1 else chosen
+
+
+def greedy(
+    mentions: Sequence[Mention], candidates: Sequence[Sequence[Candidate]], min_score: float
+) -> list[int | None]:
+    """The choice of :func:`resolve`, before mentions with equal lists exchange their places.
+
+    The surest go first, so a higher ``min_score`` takes the places with lower scores away and
+    changes no other: one choice at ``min_score`` 0 tells what every threshold would leave.
+    """
     ranked = sorted(
         (-candidate.score, mention.start, candidate.start - candidate.end, candidate.start, i, j)
         for i, (mention, offered) in enumerate(zip(mentions, candidates, strict=True))
@@ -36,7 +48,7 @@ def resolve(
         if chosen[i] is None and not any(_overlaps(candidate, other) for other in taken):
             chosen[i] = j
             taken.append(candidate)
-    return _in_source_order(mentions, candidates, chosen) if len(taken) > 1 else chosen
+    return chosen
 
 
 def _overlaps(first: Candidate, second: Candidate) -> bool:

@@ -6,7 +6,6 @@ deviation over the seeds to either side.
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -14,13 +13,12 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from xner.evaluation.study import AXES, Cell
 from xner.evaluation.study_results import SIGNIFICANT, Comparison, SystemScore
-from xner.report.page import write_page
+from xner.report.document import Part, write_document
+from xner.report.plots import INK, drawn, plain
 from xner.report.terminal import print_summary
 
 Rankings = Mapping[tuple[str, str], Sequence[SystemScore]]
@@ -136,25 +134,28 @@ def write_study(
     comparisons: Sequence[Comparison],
 ) -> None:
     """Write the page to any fsspec location."""
-    everything = [each for scores in rankings.values() for each in scores]
-    tables: dict[str, list[dict[str, Any]]] = {
-        _SHARED_TITLE: shared_rows(everything),
-        _AXES_TITLE: comparison_rows(comparisons),
-    }
-    notes = {_AXES_TITLE: _AXES_NOTE}
-    plots = {}
+    parts = [Part("At a glance", figures=figures), *study_parts(rankings, comparisons)]
+    write_document(path, "Study", parts)
+
+
+def study_parts(rankings: Rankings, comparisons: Sequence[Comparison]) -> list[Part]:
+    """The parts of a page that tell of a study."""
+    parts = []
     for (lang, gold), scores in rankings.items():
+        on, rows = f"{lang}, {gold}", ranking_rows(scores)
         for what, plot, note in (
-            ("F1 against corpus size", size_plot, _SIZE_NOTE),
-            ("F1 by domain", domain_plot, _DOMAIN_NOTE),
+            ("F1 against corpus size", size_plot(scores), _SIZE_NOTE),
+            ("F1 by domain", domain_plot(scores), _DOMAIN_NOTE),
         ):
-            drawn = plot(scores)
-            if drawn is not None:
-                plots[f"{what}: {lang}, {gold}"] = drawn
-                notes[f"{what}: {lang}, {gold}"] = note
-        tables[f"Ranking: {lang}, {gold}"] = ranking_rows(scores)
-        notes[f"Ranking: {lang}, {gold}"] = _RANKING_NOTE
-    write_page(path, "xner: study", figures, tables, plots=plots, notes=notes)
+            if plot is not None:
+                parts.append(Part(f"{what}: {on}", note, plot=plot, rows=rows))
+        parts.append(Part(f"Ranking: {on}", _RANKING_NOTE, rows=rows))
+    everything = [each for scores in rankings.values() for each in scores]
+    return [
+        *parts,
+        Part(_SHARED_TITLE, rows=shared_rows(everything)),
+        Part(_AXES_TITLE, _AXES_NOTE, rows=comparison_rows(comparisons)),
+    ]
 
 
 def size_plot(scores: Sequence[SystemScore]) -> str | None:
@@ -190,7 +191,8 @@ def size_plot(scores: Sequence[SystemScore]) -> str | None:
         for number, each in enumerate(each for each in scores if each.cell.system != "student"):
             axes.axhline(
                 each.mean,
-                color=str(0.1 + 0.2 * (number // 2 % 4)),
+                color=INK,
+                alpha=0.9 - 0.2 * (number // 2 % 4),
                 linestyle=_REFERENCE_LINES[each.cell.system],
                 linewidth=1.2,
                 label=_label(each.cell, named),
@@ -199,10 +201,10 @@ def size_plot(scores: Sequence[SystemScore]) -> str | None:
         ticks = sorted({round(fmean(each)) for each in num_sentences.values()})
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.minorticks_off()
-        of = "all corpora" if domain == "all" else _plain(str(domain))
+        of = "all corpora" if domain == "all" else plain(str(domain))
         axes.set_xlabel("sentences trained on" + (f", of {of}" if len(domains) > 1 else ""))
 
-    return _svg(draw)
+    return drawn(draw, "strict F1")
 
 
 def domain_plot(scores: Sequence[SystemScore]) -> str | None:
@@ -233,11 +235,12 @@ def domain_plot(scores: Sequence[SystemScore]) -> str | None:
                 [each.mean for each in found],
                 width,
                 yerr=[each.std or 0 for each in found],
+                ecolor=INK,
                 label=_label(cell, named),
             )
-        axes.set_xticks(range(len(domains)), [_plain(domain) for domain in domains])
+        axes.set_xticks(range(len(domains)), [plain(domain) for domain in domains])
 
-    return _svg(draw)
+    return drawn(draw, "strict F1")
 
 
 def _grouped(
@@ -250,27 +253,5 @@ def _grouped(
     return dict(list(groups.items())[:_MOST_SYSTEMS])
 
 
-def _svg(draw: Callable[[Axes], None]) -> str:
-    """What ``draw`` draws, with the labels beside it; the same figures give the same text."""
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "xner", "font.size": 9}
-    content = io.StringIO()
-    with rc_context(settings):
-        figure = Figure(figsize=(10, 4), layout="constrained")
-        axes = figure.subplots()
-        draw(axes)
-        axes.set_ylabel("strict F1")
-        axes.grid(alpha=0.3)
-        figure.legend(loc="outside right upper", frameon=False)
-        figure.savefig(content, format="svg", metadata={"Date": None})
-    text = content.getvalue()
-    # Inside a page neither the XML declaration nor the document type has a place.
-    return text[text.index("<svg") :]
-
-
 def _label(cell: Cell, axes: Sequence[str]) -> str:
-    return _plain(system_name(cell, axes))
-
-
-def _plain(text: str) -> str:
-    """A text that matplotlib takes for no formula, and for no label to hide."""
-    return text.replace("$", r"\$").lstrip("_")
+    return plain(system_name(cell, axes))

@@ -80,7 +80,7 @@ def test_study_page_escapes_what_the_recipe_says(tmp_path: Path) -> None:
     write_study(str(path), {"cells": 9}, ranked, comparisons(results(), BOOTSTRAP))
     page = path.read_text()
     assert "<b>&" not in page
-    assert "<td>models/&lt;b&gt;&amp;$x$" in page
+    assert ">models/&lt;b&gt;&amp;$x$" in page
     assert ">News &lt;b&gt;&amp;$y$<" in page  # in a plot
     assert page.count("<svg") == page.count("</svg>") == 2
     assert "<?xml" not in page and "<!DOCTYPE svg" not in page
