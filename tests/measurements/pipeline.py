@@ -3,8 +3,9 @@
 A tagger of ours reads a word's tag at its first sub-word, and has learned at the others that the
 mention goes on. The pipeline's strategy `first` reads as we do, with words of its own (of BERT's
 the pieces between hyphens, of sentence pieces all between two spaces); `simple` joins the tags of
-all sub-words, which an unsure model does not make agree. On real German sentences: the mentions of each strategy, how many sentences have the
-very mentions of our tagger, the F1 of the ones against the others, and the F1 of both on the gold.
+all sub-words, which an unsure model does not make agree. On real German sentences: the mentions of
+each strategy, how many sentences have the very mentions of our tagger, the F1 of the ones against
+the others, and the F1 of both on the gold.
 """
 
 from __future__ import annotations
