@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint benchmark fuzz measure-aligner measure-autoscaling \
+.PHONY: help setup quickstart test lint benchmark docs fuzz measure-aligner measure-autoscaling \
 	measure-corpus measure-gpu measure-pipeline measure-projection measure-scale measure-student \
 	measure-training measure-wikipedia study-smoke clean
 
@@ -48,6 +48,9 @@ $(ALIGNERS)/.ready: $(READY)
 benchmark: $(ALIGNERS)/.ready ## Our speed against what others would run: about half an hour; OPTIONS= are the job's.
 	$(BIN)/python jobs/benchmark.py jobs/recipes/benchmark.toml \
 		--aligners_python $(ALIGNERS)/bin/python $(OPTIONS)
+
+docs: $(READY) ## The API from the docstrings, as HTML: runs/docs/index.html.
+	$(BIN)/python -m pdoc xner --output-directory runs/docs
 
 fuzz: $(READY) ## 5,000 damaged files for each reader, 100,000 in all: half an hour.
 	XNER_FUZZ=5000 $(BIN)/python -m pytest -q --capture=no tests/fuzz

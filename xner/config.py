@@ -505,7 +505,7 @@ class OptimizationConfig(Record):
             "gradient_checkpointing",
             "compile",
             "checkpoint_steps",
-            "tensorboard",
+            "trackers",
         }
     )
 
@@ -586,10 +586,11 @@ class OptimizationConfig(Record):
         "the only ones.",
     )
 
-    tensorboard: bool = Field(
-        True,
-        description="Keep the run's curves and settings beside the weights, as TensorBoard reads "
-        "them, written with each checkpoint.",
+    trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(
+        ["tensorboard"],
+        description="Who is told the run's settings and, with each checkpoint, its curves. "
+        "`tensorboard`: event files beside the weights; `mlflow`, `wandb` (extras): the server and "
+        "the account of their own variables, MLFLOW_TRACKING_URI, WANDB_PROJECT ...",
     )
 
     @model_validator(mode="after")

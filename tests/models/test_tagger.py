@@ -15,6 +15,7 @@ from xner.models.encoder import load_tokenizer
 from xner.models.losses import IGNORED
 from xner.models.tagger import (
     Tagger,
+    at_positions,
     collate,
     encode,
     entity_types,
@@ -137,27 +138,54 @@ def test_tagger_encode_needs_room(folder: Path) -> None:
 
 def test_tagger_label_ids(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
-    text = "Merkel (Berlin)."
+    text = "Angela Merkels (Berliner)."
     words = segment(text)
     encoded = encode(tokenizer, [text, ""], [words, []], 64)
-    tags = ["B-PER", "O", "B-LOC", "O", "O"]
+    tags = ["B-PER", "I-PER", "O", "B-LOC", "O", "O"]
     label2id = {tag: number for number, tag in enumerate(iob2.tags_of(LABELS))}
     labels = label_ids(encoded, [tags, []], label2id)
     assert [labels[position] for position in encoded.read_at] == [label2id[tag] for tag in tags]
-    assert (labels != IGNORED).sum() == len(set(encoded.read_at.tolist()))
+    going_on = [label2id[tag] for tag in ("I-PER", "I-PER", "O", "I-LOC", "O", "O")]
+    for position in np.flatnonzero(encoded.word_index >= 0):
+        word = encoded.word_index[position]
+        is_read = position in encoded.read_at
+        assert labels[position] == (label2id[tags[word]] if is_read else going_on[word])
+    assert (labels != IGNORED).tolist() == (encoded.subword >= 0).tolist()
+    assert len(encoded.read_at) < (labels != IGNORED).sum()
     batch = collate(encoded, np.array([0]), tokenizer.pad_token_id, labels=labels)
     assert batch["labels"].shape == batch["input_ids"].shape
     assert (batch["labels"][batch["attention_mask"] == 0] == IGNORED).all()
-    with pytest.raises(ValueError, match="4 values for 5 words"):
-        label_ids(encoded, [tags[:4], []], label2id)
+    with pytest.raises(ValueError, match="5 values for 6 words"):
+        label_ids(encoded, [tags[:5], []], label2id)
+
+
+def test_tagger_label_ids_at_a_lone_mark_are_those_of_the_mention_around_it(
+    xlmr_folder: Path,
+) -> None:
+    tokenizer = load_tokenizer(xlmr_folder)
+    mark = tokenizer.convert_tokens_to_ids("\u2581")
+    # The vocabulary has these characters alone, so that the space before them stands for itself.
+    text = "柏 林 在"
+    encoded = encode(tokenizer, [text], [segment(text)], 64)
+    label2id = {tag: number for number, tag in enumerate(iob2.tags_of(LABELS))}
+    labels = label_ids(encoded, [["B-LOC", "I-LOC", "O"]], label2id)
+    is_mark = encoded.input_ids == mark
+    assert (encoded.word_index[is_mark] == -1).all()
+    assert labels[is_mark].tolist() == [label2id[tag] for tag in ("O", "I-LOC", "O")]
+    weights = at_positions(encoded, np.array([0.5, 0.25, 1.0]), 0.0)
+    assert weights[is_mark].tolist() == [0.5, 0.25, 1.0]
+    assert (weights > 0).tolist() == (encoded.subword >= 0).tolist()
 
 
 def test_tagger_label_ids_count_overlaps_once(folder: Path) -> None:
     text = " ".join([SENTENCE] * 8)
     words = segment(text)
-    encoded = encode(load_tokenizer(folder), [text], [words], 24, stride=6)
+    tokenizer = load_tokenizer(folder)
+    encoded = encode(tokenizer, [text], [words], 24, stride=6)
     labels = label_ids(encoded, [["O"] * len(words)], {"O": 0})
-    assert (labels == 0).sum() == len(set(encoded.read_at.tolist()))
+    assert (labels == 0).sum() == len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert (labels == 0).sum() < (encoded.subword >= 0).sum()
+    assert set(encoded.read_at).issubset(np.flatnonzero(labels == 0))
 
 
 def test_tagger_tag_is_the_argmax_at_the_first_subword(tagger_folder: Path) -> None:
@@ -304,7 +332,9 @@ def test_tagger_folder_works_in_transformers_pipeline(tagger_folder: Path) -> No
     assert all(0 <= entity["start"] < entity["end"] <= len(SENTENCE) for entity in found)
 
 
-def test_tagger_learns(bert_folder: Path, tmp_path: Path) -> None:
+def test_tagger_learns_and_the_pipeline_of_transformers_joins_the_same_mentions(
+    folder: Path, tmp_path: Path
+) -> None:
     gold = {
         "Angela Merkel traf Barack Obama in Berlin.": [
             Mention(0, 13, "PER"),
@@ -329,7 +359,7 @@ def test_tagger_learns(bert_folder: Path, tmp_path: Path) -> None:
         iob2.encode(mentions, spans) for mentions, spans in zip(gold.values(), words, strict=True)
     ]
     torch.manual_seed(0)
-    model, tokenizer = new_model(shutil.copytree(bert_folder, tmp_path / "start"), LABELS)
+    model, tokenizer = new_model(shutil.copytree(folder, tmp_path / "start"), LABELS)
     encoded = encode(tokenizer, texts, words, 64)
     labels = label_ids(encoded, tags, model.config.label2id)
     batch = collate(encoded, np.arange(3), tokenizer.pad_token_id, labels=labels)
@@ -345,6 +375,14 @@ def test_tagger_learns(bert_folder: Path, tmp_path: Path) -> None:
         [(m.start, m.end, m.label) for m in mentions] for mentions in gold.values()
     ]
     assert all(m.score > 0.5 for mentions in found for m in mentions)
+    joined = pipeline(
+        "token-classification", str(tmp_path / "tagger"), aggregation_strategy="simple"
+    )
+    for text, mentions in gold.items():
+        theirs = [(each["start"], each["end"], each["entity_group"]) for each in joined(text)]
+        # This Metaspace counts the space before a word to it; that of XLM-R does not.
+        trimmed = [(start + (text[start] == " "), end, label) for start, end, label in theirs]
+        assert trimmed == [(m.start, m.end, m.label) for m in mentions]
 
 
 def test_tagger_real_encoder(tmp_path: Path) -> None:

@@ -103,3 +103,14 @@ def settings(record: type[BaseModel], prefix: str = "") -> Iterator[str]:
         for each in (field.annotation, *get_args(field.annotation)):
             if isinstance(each, type) and issubclass(each, BaseModel):
                 yield from settings(each, f"{prefix}{name}.")
+
+
+def test_readme_quotes_errors_as_they_are() -> None:
+    table = README.partition("| the message says |")[2].partition("\n\n")[0]
+    cells = [row.split("|")[1] for row in table.splitlines()[2:]]
+    quoted = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
+    source = "".join(path.read_text() for path in sorted((PROJECT / "xner").rglob("*.py")))
+    # A message may be written as several strings, one a line.
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    assert len(quoted) >= len(cells) > 10
+    assert [text for text in quoted if text not in source and text != "401"] == []

@@ -15,6 +15,7 @@ import io
 import logging
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -44,7 +45,8 @@ _SPANS = ("spans", "entities", "mentions")
 _ROWS = pa.schema([("tokens", pa.list_(pa.string())), ("ner_tags", pa.list_(pa.string()))])
 
 
-class FileSentence(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FileSentence:
     """A sentence as its file has it, in the tag scheme of the file.
 
     ``where`` is its place for messages. ``text`` is the raw text whose words the tokens are, in
@@ -178,7 +180,7 @@ def _without_language(sentences: list[FileSentence]) -> list[FileSentence]:
     prefix = _LANGUAGE.match(sentences[0].tokens[0]) if sentences else None
     if not prefix or not all(t.startswith(prefix[0]) for s in sentences for t in s.tokens):
         return sentences
-    return [s._replace(tokens=[t.removeprefix(prefix[0]) for t in s.tokens]) for s in sentences]
+    return [replace(s, tokens=[t.removeprefix(prefix[0]) for t in s.tokens]) for s in sentences]
 
 
 def read_jsonl(config: TaggedSourceConfig) -> list[FileSentence]:

@@ -1,7 +1,8 @@
 """Teacher and student: a token classification model that reads raw text and word spans.
 
-A word's tag is read at its first sub-word (Devlin et al. 2019). A folder holds a plain Hugging Face
-model, whose `id2label` are IOB2 tags.
+A word's tag is read at its first sub-word (Devlin et al. 2019). Its further sub-words are taught
+that the mention goes on, so that whoever joins sub-words, as the pipeline of transformers does,
+finds the same mentions. A folder holds a plain Hugging Face model, whose `id2label` are IOB2 tags.
 """
 
 from __future__ import annotations
@@ -143,22 +144,62 @@ def encode(
 def label_ids(
     encoded: Encoded, tags: Sequence[Sequence[str]], label2id: dict[str, int]
 ) -> np.ndarray:
-    """Training labels [positions]: the tag at the position that a word is read at, else -100."""
+    """Training labels [positions]: what a model should say at each, -100 where nothing is taught.
+
+    A word's tag where it is read; at its further sub-words, and at a lone boundary mark inside a
+    mention, that the mention goes on. Nothing is taught at special tokens and where a sub-word lies
+    nearer to its window's edge than elsewhere.
+    """
     flat = np.fromiter((label2id[tag] for tag in chain.from_iterable(tags)), np.int64)
-    return at_positions(encoded, flat, IGNORED)
+    _check_length(encoded, flat)
+    names = {number: tag for tag, number in label2id.items()}
+    going_on = np.array([label2id[iob2.inside(names[number])] for number in range(len(names))])
+    positions, words = _taught(encoded)
+    wanted = going_on[flat[words]]
+    begins = (encoded.word_index[positions] < 0) & (wanted != flat[words])
+    wanted[begins] = label2id[iob2.OUTSIDE]
+    found = np.full(len(encoded.input_ids), IGNORED, dtype=np.int64)
+    found[positions] = wanted
+    return _where_read(encoded, flat, found)
 
 
 def at_positions(encoded: Encoded, of_words: np.ndarray, filler: float) -> np.ndarray:
-    """What is said of each word [words of all texts] at the position [positions] it is read at.
+    """What is said of each word [words of all texts] at all positions [positions] that teach it.
 
     Where several words are read at one position it is the first's; where none is, `filler`.
     """
-    if len(of_words) != len(encoded.read_at):
-        raise ValueError(f"{len(of_words)} values for {len(encoded.read_at)} words")
+    _check_length(encoded, of_words)
     found = np.full(len(encoded.input_ids), filler, dtype=of_words.dtype)
+    positions, words = _taught(encoded)
+    found[positions] = of_words[words]
+    return _where_read(encoded, of_words, found)
+
+
+def _taught(encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
+    """Each sub-word's best position, and its word among those of all texts.
+
+    A lone boundary mark goes with the word that follows it, and is left out where none does.
+    """
+    text = np.repeat(encoded.text_index, encoded.lengths)[encoded.best]
+    owner = encoded.word_index[encoded.best]
+    last = len(owner) - 1
+    owned_next = np.where(owner >= 0, np.arange(len(owner)), last)
+    owned_next = np.minimum.accumulate(owned_next[::-1])[::-1]
+    has_word = (owner[owned_next] >= 0) & (text[owned_next] == text)
+    words = encoded.word_bounds[text] + owner[owned_next]
+    return encoded.best[has_word], words[has_word]
+
+
+def _where_read(encoded: Encoded, of_words: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """`found` [positions], with what is said of each word where the word is read."""
     readable = np.flatnonzero(encoded.read_at >= 0)[::-1]
     found[encoded.read_at[readable]] = of_words[readable]
     return found
+
+
+def _check_length(encoded: Encoded, of_words: np.ndarray) -> None:
+    if len(of_words) != len(encoded.read_at):
+        raise ValueError(f"{len(of_words)} values for {len(encoded.read_at)} words")
 
 
 def collate(
@@ -225,7 +266,7 @@ class Tagger:
         # The tag of a further word that is read at the same sub-word: the mention goes on.
         self._going_on = np.array(
             [
-                self.tags.index("I-" + tag[2:]) if "I-" + tag[2:] in self.tags else number
+                self.tags.index(iob2.inside(tag)) if iob2.inside(tag) in self.tags else number
                 for number, tag in enumerate(self.tags)
             ]
         )

@@ -60,8 +60,9 @@ def configure_logging(verbose: bool = False) -> None:
     for name in ("py.warnings", "transformers", "ray"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
     if not verbose:
-        # Read when the library is imported, which then sets its own level.
+        # Read when the libraries are imported, which then set their own levels.
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         if not console.is_terminal:
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 

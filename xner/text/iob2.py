@@ -41,6 +41,12 @@ def tags_of(labels: Iterable[str]) -> list[str]:
     return [OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in "BI")]
 
 
+def inside(tag: str) -> str:
+    """The tag of whatever goes on with what this one marks: ``I-X`` for ``B-X``."""
+    prefix, label = split_tag(tag)
+    return f"I-{label}" if label else prefix
+
+
 def renamed(tag: str, label_map: Mapping[str, str]) -> str:
     """The tag with its type as the map has it; ``O`` there, or nothing, drops the type."""
     prefix, label = split_tag(tag)

@@ -36,7 +36,7 @@ from xner.models.encoder import encoders_in, layers_of, pick_precision
 from xner.shards.storage import Folder
 from xner.training.loop import DivergedError, State, Task, train
 from xner.training.places import checkpoint_name, is_local, whole_or_absent
-from xner.training.tracking import Curves
+from xner.training.tracking import tracking
 
 logger = logging.getLogger(__name__)
 
@@ -193,11 +193,11 @@ def _work(settings: dict[str, Any]) -> State | XnerError:
     torch.set_num_threads(max(1, int(optimization.cpus_per_worker)))
     place = RayWorker(settings["folder"], optimization.sharding)
     precision = pick_precision(optimization.precision, place.device)
-    track = Curves(place.folder) if optimization.tensorboard else None
     try:
-        return train(
-            ray.get(settings["task"]), optimization, place, precision=precision, track=track
-        )
+        with tracking(optimization.trackers, place.folder) as track:
+            return train(
+                ray.get(settings["task"]), optimization, place, precision=precision, track=track
+            )
     except DivergedError as error:
         # All workers are here; an exception would make Ray repeat the epoch to the same end.
         return error

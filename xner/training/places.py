@@ -18,7 +18,7 @@ from xner.models.encoder import pick_device, pick_precision
 from xner.shards.remote import explained, library_errors
 from xner.shards.storage import Folder
 from xner.training.loop import Progress, State, Task, train
-from xner.training.tracking import Curves
+from xner.training.tracking import tracking
 
 CHECKPOINT = "epoch-"
 _PROGRESS = "progress.json"
@@ -109,5 +109,5 @@ def train_in_process(
     """Run the loop here, going on from the checkpoint in ``folder`` if there is one."""
     place = InProcess(folder, optimization.keep_best)
     precision = pick_precision(optimization.precision, place.device)
-    track = Curves(folder) if optimization.tensorboard else None
-    return train(task, optimization, place, precision=precision, report=report, track=track)
+    with tracking(optimization.trackers, folder) as track:
+        return train(task, optimization, place, precision=precision, report=report, track=track)

@@ -32,7 +32,7 @@ from xner.shards.remote import open_file
 from xner.shards.storage import Folder, files_at
 from xner.training.loop import Progress, State, Task, load_weights, log_progress
 from xner.training.places import CHECKPOINT, checkpoint_name, is_local, local_copy, train_in_process
-from xner.training.tracking import EVENTS
+from xner.training.tracking import EVENTS, TRACKING_FILE, check_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +127,7 @@ def fit(
         ConfigError: ``output`` holds something else, or a run with another fingerprint.
         XnerError: the loss was not finite, or a worker failed for good.
     """
+    check_trackers(optimization.trackers)
     model_folder = Folder.at(output)
     run_folder = Folder(f"{model_folder.location}.training")
     if model_folder.exists(SUMMARY):
@@ -216,7 +217,7 @@ def _publish(
                 summary["metrics"] = task.evaluate(model)
             model.cpu()
         task.save(model, ready, summary["metrics"])
-        events = [name for name in run_folder.names() if name.startswith(EVENTS)]
+        events = [name for name in run_folder.names() if name.startswith((EVENTS, TRACKING_FILE))]
         for name in (RUN_FILE, *events):
             (ready / name).write_bytes(run_folder.read(name))
         (ready / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
