@@ -140,9 +140,10 @@ class PairHead(nn.Module):
 
     def forward(self, states: Tensor, name_weights: Tensor) -> Tensor:
         """[rows, positions, hidden], [rows, names, positions] -> [rows, names, positions]."""
-        names = nn.functional.normalize(self.of_name(name_weights @ states), dim=-1)
-        targets = nn.functional.normalize(self.of_target(states), dim=-1)
-        return names @ targets.transpose(1, 2) * self.log_scale.exp() + self.bias
+        # The scale would multiply what BF16 rounds off a cosine: about a tenth of a logit.
+        names = nn.functional.normalize(self.of_name(name_weights @ states).float(), dim=-1)
+        targets = nn.functional.normalize(self.of_target(states).float(), dim=-1)
+        return names @ targets.transpose(1, 2) * self.log_scale.float().exp() + self.bias.float()
 
 
 class AlignerNetwork(nn.Module):
