@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint benchmark fuzz measure-aligner measure-autoscaling \
+.PHONY: help setup quickstart test lint benchmark chaos fuzz measure-aligner measure-autoscaling \
 	measure-corpus measure-pipeline measure-projection measure-scale measure-student \
 	measure-training measure-wikipedia study-smoke clean
 
@@ -47,6 +47,9 @@ $(ALIGNERS)/.ready: $(READY)
 benchmark: $(ALIGNERS)/.ready ## Our speed against what others would run: about half an hour; OPTIONS= are the job's.
 	$(BIN)/python jobs/benchmark.py jobs/recipes/benchmark.toml \
 		--aligners_python $(ALIGNERS)/bin/python $(OPTIONS)
+
+chaos: $(READY) ## The main job while nodes, actors, tasks and itself are killed: a quarter of an hour.
+	$(BIN)/python tests/measurements/chaos.py runs/chaos $(OPTIONS)
 
 fuzz: $(READY) ## 5,000 damaged files for each reader, 100,000 in all: half an hour.
 	XNER_FUZZ=5000 $(BIN)/python -m pytest -q --capture=no tests/fuzz
