@@ -384,11 +384,15 @@ class CorpusPreparation:
                 f"{error}"
             ) from error
 
-    def run_pending(self, report: Callable[[int], None]) -> None:
+    def run_pending(
+        self, report: Callable[[int], None], check: Callable[[], None] = lambda: None
+    ) -> None:
         """Read, clean, draw and write every language pair that is not finished.
 
-        ``report`` is called with a number of pairs as they are read. Raises DataError when an
-        archive is broken: nothing of a language pair is written from half of its corpora.
+        ``report`` is called with a number of pairs as they are read; ``check`` again and again
+        while shards are removed and written, to raise where the folder is no longer ours. Raises
+        DataError when an archive is broken: nothing of a language pair is written from half of its
+        corpora.
         """
         pending = [pair for pair in self.language_pairs if self.summary_of(pair) is None]
         sources = [
@@ -413,10 +417,14 @@ class CorpusPreparation:
                 if (archive.source_lang, archive.target_lang) == pair
             }
             _log.info("%s: drawing and writing", "-".join(pair))
-            self._write(pair, flow, mine)
+            self._write(pair, flow, mine, check)
 
     def _write(
-        self, pair: tuple[str, str], flow: Flow, tallies: Mapping[int, preparing.Tally]
+        self,
+        pair: tuple[str, str],
+        flow: Flow,
+        tallies: Mapping[int, preparing.Tally],
+        check: Callable[[], None],
     ) -> None:
         """Draw the sample of one language pair and write its shards and its summary."""
         limit, shard_pairs = self.config.sampling.pairs, self.config.shard_pairs
@@ -432,11 +440,14 @@ class CorpusPreparation:
         folder = "-".join(pair)
         # A run that died here may have seen other archives, and so have cut other shards.
         for name in (self.run.folder / folder).names(SHARD):
+            check()
             self.run.folder.remove(f"{folder}/{name}")
         num_shards = max(1, round(sum(quota_of.values()) / shard_pairs))
         drawn = parts.map(preparing.Draw(last_keys)).partition("position", num_shards)
         written: Counter[int] = Counter()
+        check()
         for table in drawn.map(preparing.WriteShard(self.run, folder, num_shards)):
+            check()
             written.update(dict(zip(*table.to_pydict().values(), strict=True)))
 
         if written != Counter(quota_of):
