@@ -119,12 +119,16 @@ def test_survival_tells_at_once_of_settings_that_cannot_be(engine: Engine) -> No
     started = time.monotonic()
     with pytest.raises(ConfigError, match=r"^teacher\.model: no such model$"):
         list(engine.run_shards(["1"], read, [Step("refused", Refused, (), POOL)], commit))
-    assert time.monotonic() - started < 30
+    # At once, and not after as many restarts as Ray gives an actor.
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.slow
 def test_survival_of_processes_that_die(local_ray: None, tmp_path: Path) -> None:
-    """A model that is loaded at the second go, and shards that kill: one once, one always."""
+    """A model that is loaded at the second go, and shards that kill: one once, one always.
+
+    The one has a process that crashes, the other one that hangs in C code.
+    """
     once = Once(tmp_path)
 
     class Deadly:
@@ -133,7 +137,7 @@ def test_survival_of_processes_that_die(local_ray: None, tmp_path: Path) -> None
                 raise RuntimeError("CUDA error: device unavailable")
 
         def __call__(self, table: pa.Table) -> pa.Table:
-            if table.num_rows == 5 or (table.num_rows == 3 and not once("crash")):
+            if table.num_rows == 3 and not once("crash"):
                 os._exit(1)
             if table.num_rows == 4:
                 # Holds the interpreter's lock for longer than the sun will shine.
@@ -142,11 +146,10 @@ def test_survival_of_processes_that_die(local_ray: None, tmp_path: Path) -> None
 
     engine = engine_for(EngineConfig(shard_seconds=1))
     steps = [Step("deadly", Deadly, (), PoolConfig(num_cpus=0.5, max_size=2))]
-    results = list(engine.run_shards(["1", "2", "3", "4", "5"], read, steps, commit))
-    assert rows_of(results) == {"1": 1, "2": 2, "3": 3, "4": None, "5": None}
-    for result in results:
-        if result.error:
-            assert str(result.error).startswith(f"{result.name}: given up, for it cost deadly")
+    results = list(engine.run_shards(["1", "2", "3", "4"], read, steps, commit))
+    assert rows_of(results) == {"1": 1, "2": 2, "3": 3, "4": None}
+    (error,) = (str(result.error) for result in results if result.error)
+    assert error.startswith("4: given up, for it cost deadly its process 3 times")
 
 
 @pytest.mark.slow
