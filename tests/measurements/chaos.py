@@ -31,6 +31,7 @@ import tomli_w
 from ray.cluster_utils import Cluster
 from scale import make_models
 from steps import PROJECT
+from tenacity import Retrying, stop_after_attempt, wait_fixed
 
 from xner.corpora import miniature
 from xner.report.terminal import print_summary, write_summary
@@ -39,7 +40,7 @@ from xner.shards.storage import Folder
 
 _PAIRS_OF_A_SHARD = 40
 _NUM_NODES = 2
-_NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 100 * 2**20}
+_NODE = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 100 * 2**20}
 
 # Killed in this proportion: processes die more often than machines.
 _KINDS = ("actor", "task", "node", "driver", "actor", "task", "node", "driver", "actor", "task")
@@ -184,10 +185,16 @@ def cluster() -> Iterator[tuple[Cluster, str]]:
     )
     try:
         for _ in range(_NUM_NODES):
-            nodes.add_node(**_NODE)
+            add_node(nodes)
         yield nodes, nodes.address
     finally:
         nodes.shutdown()
+
+
+def add_node(nodes: Cluster) -> None:
+    """Add a node; on a busy machine a raylet may need more time than Ray gives it to start."""
+    repeated = Retrying(stop=stop_after_attempt(5), wait=wait_fixed(5), reraise=True)
+    repeated(nodes.add_node, **_NODE)
 
 
 @dataclass
@@ -230,7 +237,7 @@ class Chaos:
         elif kind == "node":
             node = draw.choice(sorted(self.nodes.worker_nodes, key=lambda each: each.unique_id))
             self.nodes.remove_node(node, allow_graceful=False)
-            self.nodes.add_node(**_NODE)
+            add_node(self.nodes)
         else:
             found = self._processes(kind)
             if not found:
