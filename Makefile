@@ -10,9 +10,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint benchmark docs fuzz measure-aligner measure-autoscaling \
-	measure-corpus measure-gpu measure-pipeline measure-projection measure-scale measure-student \
-	measure-training measure-wikipedia study-smoke clean
+.PHONY: help setup quickstart test lint benchmark chaos docs fuzz measure-aligner \
+	measure-autoscaling measure-corpus measure-gpu measure-pipeline measure-projection measure-scale \
+	measure-student measure-training measure-wikipedia study-smoke clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -48,6 +48,9 @@ $(ALIGNERS)/.ready: $(READY)
 benchmark: $(ALIGNERS)/.ready ## Our speed against what others would run: about half an hour; OPTIONS= are the job's.
 	$(BIN)/python jobs/benchmark.py jobs/recipes/benchmark.toml \
 		--aligners_python $(ALIGNERS)/bin/python $(OPTIONS)
+
+chaos: $(READY) ## The main job while nodes, actors, tasks and itself are killed: a quarter of an hour.
+	$(BIN)/python tests/measurements/chaos.py runs/chaos $(OPTIONS)
 
 docs: $(READY) ## The API from the docstrings, as HTML: runs/docs/index.html.
 	$(BIN)/python -m pdoc xner --output-directory runs/docs

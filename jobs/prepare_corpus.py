@@ -16,20 +16,21 @@ from xner.config import PrepareConfig
 from xner.engine.recipes import CorpusPreparation, CorpusSummary
 from xner.errors import without_credentials
 from xner.report.terminal import count_up, print_summary, write_summary
+from xner.shards.lease import Lease
 
 
 def main(config: PrepareConfig) -> None:
     """Prepare every language pair that is not finished, then say what became of every pair."""
     preparation = CorpusPreparation.plan(config)
-    with preparation.run.held():
-        prepare(preparation)
+    with preparation.run.held() as lease:
+        prepare(preparation, lease)
 
 
-def prepare(preparation: CorpusPreparation) -> None:
+def prepare(preparation: CorpusPreparation, lease: Lease) -> None:
     """Prepare what is not finished, and show it all."""
     started = time.perf_counter()
     with count_up("read and clean", "pairs kept") as report:
-        preparation.run_pending(report)
+        preparation.run_pending(report, lease.check)
     seconds = time.perf_counter() - started
     summaries = [
         summary

@@ -101,7 +101,8 @@ def local_ray() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are repeated as often as ever, but at once."""
-    monkeypatch.setattr("xner.shards.remote._WAIT", tenacity.wait_none())
+    for module in ("xner.shards.remote", "xner.engine.attempts"):
+        monkeypatch.setattr(f"{module}._WAIT", tenacity.wait_none())
 
 
 class Faults:

@@ -40,6 +40,12 @@ class EngineConfig(Record):
     num_cpus: Count | None = Field(
         None, description="Logical CPUs of a Ray started here; by default all cores."
     )
+    shard_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds that a step may take for a shard before its process is ended, for it "
+        "hangs; Ray tries the shard three times. By default there is no limit.",
+    )
 
 
 class PoolConfig(Record):

@@ -11,7 +11,7 @@ import pytest
 
 from xner.config import PrepareConfig
 from xner.engine.recipes import CorpusPreparation, CorpusSummary
-from xner.errors import ConfigError, DataError
+from xner.errors import ConfigError, DataError, TransientError
 from xner.shards.schema import PAIRS
 from xner.shards.storage import Folder
 
@@ -217,3 +217,24 @@ def test_prepare_removes_shards_of_a_run_that_died(opus: Path, tmp_path: Path) -
     prepare(config(opus, out))
     prepare(config(opus, tmp_path / "undisturbed"))
     assert shards(out) == shards(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("num_checks", [0, 1, 3])
+def test_prepare_stops_where_the_folder_is_no_longer_its_own(
+    opus: Path, tmp_path: Path, num_checks: int
+) -> None:
+    out = tmp_path / "out"
+    preparation = CorpusPreparation.plan(config(opus, out))
+    preparation.run.open()
+    Folder.at(str(out)).publish("en-de/part-00007-of-00009.parquet", b"of whoever holds it now")
+    checks = iter(range(num_checks))
+
+    def check() -> None:
+        if next(checks, None) is None:
+            raise TransientError("taken over")
+
+    with pytest.raises(TransientError, match="taken over"):
+        preparation.run_pending(lambda count: None, check)
+    # One to remove what stands there, one before the first shard and one after each.
+    assert len(shards(out)) == (1 if num_checks == 0 else max(0, num_checks - 1))
+    assert preparation.summary_of(("en", "de")) is None

@@ -302,7 +302,7 @@ def test_project_corpus_reports_broken_and_empty_shards(
     recipe = write_recipe(project_config(tmp_path / "out", pairs=str(some)), tmp_path)
     done = run_job(recipe)
     assert done.returncode == 3, done.stderr
-    assert "error: 1 shards could not be read" in done.stderr and "torn.parquet" in done.stderr
+    assert "error: 1 shards have no output" in done.stderr and "torn.parquet" in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(shards(tmp_path / "out")) == ["empty.parquet", "good.parquet"]
 

@@ -284,7 +284,7 @@ def actor_mib() -> float:
     shares = [0.0]
     for process in psutil.Process().children(recursive=True):
         try:
-            if "_Actor" in " ".join(process.cmdline()):
+            if "ray::MapWorker" in " ".join(process.cmdline()):
                 shares.append(process.memory_full_info().pss / _MIB)
         except psutil.Error:
             # It ended meanwhile.

@@ -71,6 +71,15 @@ def test_readme_commands_tested_elsewhere_are_in_it() -> None:
     assert named and all((PROJECT / test).is_file() for test in named)
 
 
+def test_readme_names_tests_that_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", README))
+    sources = [path.read_text() for path in (PROJECT / "tests").rglob("test_*.py")]
+    there = {
+        name for text in sources for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)
+    }
+    assert len(named) > 10 and named <= there
+
+
 def test_readme_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"`make ([a-z-]+)", README))

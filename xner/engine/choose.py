@@ -13,7 +13,7 @@ from xner.errors import ConfigError
 def engine_for(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> Engine:
     """The engine that the settings name."""
     if config.kind == "inline":
-        return InlineEngine()
+        return InlineEngine(config.shard_seconds)
     from xner.engine.distributed import RayEngine
 
     return RayEngine(config, pools)

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -34,9 +35,11 @@ from ray._private.log import PlainRayHandler
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from xner import errors
 from xner.config import EngineConfig, PoolConfig, StepConfig
+from xner.engine.attempts import patiently, run_step
 from xner.engine.flow import (
     ClusterSize,
     Schedule,
@@ -48,6 +51,7 @@ from xner.engine.flow import (
 )
 from xner.engine.metrics import count_result, count_stage, show_pending
 from xner.engine.sizes import watched
+from xner.engine.tries import MAX_GIVEN_UP, MAX_LOST, Tries
 from xner.errors import ConfigError, DataError, TransientError, XnerError
 from xner.models.usage import Usage
 from xner.shards.statistics import Statistics
@@ -184,6 +188,7 @@ class RayEngine:
     def __init__(self, config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
         connect(config, pools)
         _warn_if_short(pools)
+        self._shard_seconds = config.shard_seconds
 
     def run_shards(
         self,
@@ -197,7 +202,8 @@ class RayEngine:
         if not names:
             return
         with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
-            dataset = _parcels(names, lambda name: _read_parcel(name, read), steps)
+            watch = _Watch.here(self._shard_seconds)
+            dataset = _parcels(names, lambda name: _read_parcel(name, read), steps, watch)
             dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_AS_TASK)
         pending = len(names)
         show_pending(pending)
@@ -214,10 +220,15 @@ class RayEngine:
         """See :class:`xner.engine.flow.Engine`."""
         if not tables:
             return
+        named = [(f"table {number}", table) for number, table in enumerate(tables)]
         with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
-            dataset = _parcels(tables, lambda table: _parcel("", table), steps)
+            watch = _Watch.here(self._shard_seconds)
+            dataset = _parcels(named, lambda each: _parcel(*each), steps, watch)
         for batch in _batches(dataset):
             for row in range(batch.num_rows):
+                error = batch["error"][row].as_py()
+                if error is not None:
+                    raise DataError(error)
                 yield _unpacked(batch.slice(row, 1))
 
     def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> RayFlow:
@@ -369,7 +380,10 @@ def _batches(dataset: Dataset) -> Iterator[pa.Table]:
 
 
 def _parcels(
-    sources: Sequence[Any], parcel: Callable[[Any], pa.Table], steps: Sequence[Step]
+    sources: Sequence[Any],
+    parcel: Callable[[Any], pa.Table],
+    steps: Sequence[Step],
+    watch: _Watch,
 ) -> Dataset:
     """A parcel of each source, taken through the steps."""
     size = math.ceil(len(sources) / _MAX_READ_TASKS)
@@ -380,7 +394,7 @@ def _parcels(
         num_cpus=_TASK_CPUS,
     )
     for together in _joined(steps):
-        dataset = _map_parcels(dataset, together)
+        dataset = _map_parcels(dataset, together, watch)
     return dataset
 
 
@@ -399,15 +413,15 @@ def _pool_name(steps: Sequence[Step]) -> str:
     return "+".join(step.name for step in steps)
 
 
-def _map_parcels(dataset: Dataset, steps: Sequence[Step]) -> Dataset:
+def _map_parcels(dataset: Dataset, steps: Sequence[Step], watch: _Watch) -> Dataset:
     pool = steps[0].pool
     if pool is None:
-        return dataset.map_batches(_run_in_task, fn_args=(steps,), **_AS_TASK)
+        return dataset.map_batches(_run_in_task, fn_args=(steps, watch), **_AS_TASK)
     gpus = {"num_gpus": pool.num_gpus} if pool.num_gpus else {}
     return dataset.map_batches(
         # Ray shows actors under the name of their class.
         type(_pool_name(steps), (_Actor,), {}),
-        fn_constructor_args=(steps,),
+        fn_constructor_args=(steps, watch),
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=pool.num_cpus,
@@ -416,28 +430,92 @@ def _map_parcels(dataset: Dataset, steps: Sequence[Step]) -> Dataset:
     )
 
 
+@dataclass(frozen=True)
+class _Watch:
+    """Who counts what shards and models cost, and the seconds that a step may take for a shard."""
+
+    tries: Any
+    seconds: float | None
+
+    @classmethod
+    def here(cls, seconds: float | None) -> _Watch:
+        """The counts in an actor on the driver's node, which no run survives anyway."""
+        node = ray.get_runtime_context().get_node_id()
+        tries = ray.remote(
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
+        )(Tries)
+        return cls(tries.remote(_living_nodes), seconds)
+
+
+def _living_nodes() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
 class _Actor:
     """Holds the models of its steps and takes one shard after the other through them."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self._stages = [(step.name, _carrying(step.make, *step.arguments)) for step in steps]
+    def __init__(self, steps: Sequence[Step], watch: _Watch) -> None:
+        self._pool, self._watch = _pool_name(steps), watch
+        self._stages = _carrying(self._loaded, steps)
+
+    def _loaded(self, steps: Sequence[Step]) -> list[tuple[str, TableFunction]]:
+        """The stages by their names.
+
+        Where they cannot be loaded for what may be the machine's fault, the process ends: Ray
+        starts it again, on another node where it can, and gives it the shards that it had. An
+        exception here would end the run.
+        """
+        try:
+            return [
+                (step.name, patiently(f"{step.name}: loading", step.make, *step.arguments))
+                for step in steps
+            ]
+        except (TransientError, OSError, MemoryError, RuntimeError):
+            if ray.get(self._watch.tries.load_failed.remote(self._pool)):
+                raise
+            node = ray.util.get_node_ip_address()
+            _log.exception("%s: not loaded on node %s; another process tries", self._pool, node)
+            os._exit(1)
 
     def __call__(self, parcel: pa.Table) -> pa.Table:
-        for name, stage in self._stages:
-            parcel = _run(parcel, name, stage)
-        return parcel
+        (row,) = parcel.drop_columns("table").to_pylist()
+        if row["error"] is not None:
+            return parcel
+        tries, shard = self._watch.tries, row["name"]
+        node = ray.get_runtime_context().get_node_id()
+        num_given_up = ray.get(tries.begin.remote(self._pool, shard, node))
+        if num_given_up:
+            return _carrying(_given_up, shard, self._pool, num_given_up)
+        try:
+            for name, stage in self._stages:
+                parcel = _run(parcel, name, stage, self._watch.seconds)
+            return parcel
+        finally:
+            ray.get(tries.end.remote(self._pool, shard))
 
 
-def _run_in_task(parcel: pa.Table, steps: Sequence[Step]) -> pa.Table:
-    return _Actor(steps)(parcel)
+def _given_up(shard: str, pool: str, num_given_up: int) -> pa.Table:
+    """A parcel that reports the shard. Raises XnerError where there have been too many."""
+    message = (
+        f"{shard}: given up, for it cost {pool} its process {MAX_LOST} times: a step that hangs "
+        "(engine.shard_seconds) or crashes, or too little memory; the log says where it stood"
+    )
+    if num_given_up > MAX_GIVEN_UP:
+        raise XnerError(f"{num_given_up} shards were given up, the last of them {message}")
+    return _parcel(shard, pa.table({}), message)
 
 
-def _run(parcel: pa.Table, name: str, stage: TableFunction) -> pa.Table:
+def _run_in_task(parcel: pa.Table, steps: Sequence[Step], watch: _Watch) -> pa.Table:
+    return _Actor(steps, watch)(parcel)
+
+
+def _run(parcel: pa.Table, name: str, stage: TableFunction, limit: float | None) -> pa.Table:
     (row,) = parcel.drop_columns("table").to_pylist()
-    if row["error"] is not None:
-        return parcel
     started, before = time.perf_counter(), _usage(stage)
-    table = _carrying(stage, _unpacked(parcel))
+    table = _carrying(run_step, name, stage, row["name"], _unpacked(parcel), limit)
     seconds = time.perf_counter() - started
     count_stage(name, seconds, _usage(stage) - before)
     row["steps"].append(name)
@@ -452,7 +530,7 @@ def _usage(stage: TableFunction) -> Usage:
 
 def _read_parcel(name: str, read: Callable[[str], pa.Table]) -> pa.Table:
     try:
-        return _parcel(name, read(name))
+        return _parcel(name, patiently(f"{name}: reading", read, name))
     except DataError as error:
         return _parcel(name, pa.table({}), str(error))
 
@@ -466,7 +544,9 @@ def _commit_parcel(parcel: pa.Table, commit: Callable[[str, pa.Table], Statistic
     (row,) = parcel.drop_columns("table").to_pylist()
     record = None
     if row["error"] is None:
-        record = json.dumps(_carrying(commit, row["name"], _unpacked(parcel)).to_dict())
+        what = f"{row['name']}: committing"
+        statistics = _carrying(patiently, what, commit, row["name"], _unpacked(parcel))
+        record = json.dumps(statistics.to_dict())
     fields = [_PARCEL.field(name) for name in row]
     result = pa.Table.from_pylist([row], schema=pa.schema(fields))
     return result.append_column("statistics", pa.array([record], pa.string()))

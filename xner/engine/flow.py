@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of one shard: its statistics, or why its input was refused.
+    """What became of one shard: its statistics, or why it has no output.
 
     ``seconds`` is the time spent in each step. It is no part of the statistics that are stored,
     so that the same shard gives the same file, however fast the machine.
@@ -153,7 +153,9 @@ class Engine(Protocol):
 
         Where there is a cluster, ``report`` is told its size, at the start and as it changes; it
         may be called from another thread. A shard whose input raises DataError is reported and the
-        others go on; any other exception ends the run.
+        others go on, and so, where steps run in processes of their own, is one that cost several
+        of them their life; any other exception ends the run. What may succeed later is tried
+        again.
         """
         ...
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from xner.config import StepConfig
+from xner.engine.attempts import patiently, run_step
 from xner.engine.flow import (
     ClusterSize,
     Schedule,
@@ -25,7 +26,13 @@ from xner.shards.statistics import Statistics
 
 
 class InlineEngine:
-    """Runs every step in this process, one shard after the other."""
+    """Runs every step in this process, one shard after the other.
+
+    ``shard_seconds`` is the limit of a step for a shard: one that takes longer ends the process.
+    """
+
+    def __init__(self, shard_seconds: float | None = None) -> None:
+        self._shard_seconds = shard_seconds
 
     def run_shards(
         self,
@@ -36,19 +43,23 @@ class InlineEngine:
         report: Callable[[ClusterSize], None] = lambda size: None,
     ) -> Iterator[ShardResult]:
         """See :class:`xner.engine.flow.Engine`."""
-        stages = [(step.name, step.make(*step.arguments)) for step in steps] if names else []
+        stages = [
+            (step.name, patiently(f"{step.name}: loading", step.make, *step.arguments))
+            for step in (steps if names else ())
+        ]
         for name in names:
             try:
-                table = read(name)
+                table = patiently(f"{name}: reading", read, name)
             except DataError as error:
                 yield ShardResult(name, error=error)
                 continue
             seconds = {}
             for step_name, stage in stages:
                 started = time.perf_counter()
-                table = stage(table)
+                table = run_step(step_name, stage, name, table, self._shard_seconds)
                 seconds[step_name] = time.perf_counter() - started
-            yield ShardResult(name, commit(name, table), seconds)
+            statistics = patiently(f"{name}: committing", commit, name, table)
+            yield ShardResult(name, statistics, seconds)
 
     def run_tables(self, tables: Sequence[pa.Table], steps: Sequence[Step]) -> Iterator[pa.Table]:
         """See :class:`xner.engine.flow.Engine`."""

@@ -41,7 +41,7 @@ METRICS = {
     "xner_refusals": Metric("counter", "Pairs that are not ok, by reason.", "reason"),
     "xner_mentions": Metric("counter", "Mentions projected in ok pairs, by type.", "type"),
     "xner_shards_committed": Metric("counter", "Shards committed."),
-    "xner_shard_errors": Metric("counter", "Shards whose input could not be read."),
+    "xner_shard_errors": Metric("counter", "Shards that could not be read or were given up."),
     "xner_shards_pending": Metric("gauge", "Shards of the run without an output yet."),
     "xner_actors": Metric("gauge", "Actors alive, by pool: the steps that share them.", "pool"),
     "xner_shard_seconds": Metric("histogram", "Seconds that a step takes for a shard.", "step"),

@@ -30,6 +30,7 @@ from xner.corpora.sampling import quotas
 from xner.engine import preparing
 from xner.engine.choose import engine_for
 from xner.engine.flow import ClusterSize, Flow, ShardResult, Step
+from xner.engine.poison import guarded
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
 from xner.errors import ConfigError, DataError, XnerError
 from xner.models import eflomal
@@ -44,6 +45,8 @@ from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
 _log = logging.getLogger(__name__)
+
+_ERROR = schema.PSEUDO.field("error")
 
 Model = TypeVar("Model", bound=ModelConfig | LinksConfig)
 
@@ -92,9 +95,9 @@ class CorpusProjection:
             self.run.pending(self.pairs),
             read=partial(_read_shard, self.pairs, schema.PAIRS),
             steps=[
-                Step("label", Label, (config.teacher,), config.teacher.pool),
-                Step("align", Align, (config.aligner,), own, joins=own is None),
-                Step("project", Project, (config.quality, self.labels)),
+                guarded(Step("label", Label, (config.teacher,), config.teacher.pool)),
+                guarded(Step("align", Align, (config.aligner,), own, joins=own is None)),
+                guarded(Step("project", Project, (config.quality, self.labels))),
             ],
             commit=partial(_commit, self.run),
             report=report,
@@ -149,7 +152,7 @@ class CorpusRelabelling:
         return engine.run_shards(
             self.run.pending(self.pseudo),
             read=partial(_read_shard, self.pseudo, schema.PSEUDO),
-            steps=[Step("relabel", Relabel, arguments, config.student.pool)],
+            steps=[guarded(Step("relabel", Relabel, arguments, config.student.pool))],
             commit=partial(_commit, self.run),
             report=report,
         )
@@ -196,8 +199,9 @@ class CorpusRefiltering:
         """
         return engine_for(self.config.engine).run_shards(
             self.run.pending(self.pseudo),
-            read=partial(_read_shard, self.pseudo, schema.ALIGNED),
-            steps=[Step("project", Project, (self.config.quality, self.labels))],
+            # What a step could not take stays an error: there is nothing of it to be judged.
+            read=partial(_read_shard, self.pseudo, schema.ALIGNED.append(_ERROR)),
+            steps=[guarded(Step("project", Project, (self.config.quality, self.labels)))],
             commit=partial(_commit, self.run),
             report=report,
         )
@@ -248,7 +252,7 @@ def _check_languages(pairs: Folder, links: LinksConfig) -> None:
 
 
 def _read_shard(folder: Folder, columns: pa.Schema, name: str) -> pa.Table:
-    return folder.read_table(name, columns)
+    return folder.read_table(name, columns, schema.SINCE_VERSION_3)
 
 
 def _commit(run: Run, name: str, table: pa.Table) -> Statistics:
@@ -380,11 +384,15 @@ class CorpusPreparation:
                 f"{error}"
             ) from error
 
-    def run_pending(self, report: Callable[[int], None]) -> None:
+    def run_pending(
+        self, report: Callable[[int], None], check: Callable[[], None] = lambda: None
+    ) -> None:
         """Read, clean, draw and write every language pair that is not finished.
 
-        ``report`` is called with a number of pairs as they are read. Raises DataError when an
-        archive is broken: nothing of a language pair is written from half of its corpora.
+        ``report`` is called with a number of pairs as they are read; ``check`` again and again
+        while shards are removed and written, to raise where the folder is no longer ours. Raises
+        DataError when an archive is broken: nothing of a language pair is written from half of its
+        corpora.
         """
         pending = [pair for pair in self.language_pairs if self.summary_of(pair) is None]
         sources = [
@@ -409,10 +417,14 @@ class CorpusPreparation:
                 if (archive.source_lang, archive.target_lang) == pair
             }
             _log.info("%s: drawing and writing", "-".join(pair))
-            self._write(pair, flow, mine)
+            self._write(pair, flow, mine, check)
 
     def _write(
-        self, pair: tuple[str, str], flow: Flow, tallies: Mapping[int, preparing.Tally]
+        self,
+        pair: tuple[str, str],
+        flow: Flow,
+        tallies: Mapping[int, preparing.Tally],
+        check: Callable[[], None],
     ) -> None:
         """Draw the sample of one language pair and write its shards and its summary."""
         limit, shard_pairs = self.config.sampling.pairs, self.config.shard_pairs
@@ -428,11 +440,14 @@ class CorpusPreparation:
         folder = "-".join(pair)
         # A run that died here may have seen other archives, and so have cut other shards.
         for name in (self.run.folder / folder).names(SHARD):
+            check()
             self.run.folder.remove(f"{folder}/{name}")
         num_shards = max(1, round(sum(quota_of.values()) / shard_pairs))
         drawn = parts.map(preparing.Draw(last_keys)).partition("position", num_shards)
         written: Counter[int] = Counter()
+        check()
         for table in drawn.map(preparing.WriteShard(self.run, folder, num_shards)):
+            check()
             written.update(dict(zip(*table.to_pydict().values(), strict=True)))
 
         if written != Counter(quota_of):

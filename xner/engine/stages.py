@@ -7,6 +7,7 @@ of Ray Data run the same object. Every stage returns as many rows as it was give
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
@@ -258,7 +259,7 @@ class Relabel:
         )
 
 
-_PROJECTION = [name for name in schema.PSEUDO.names if name not in schema.ALIGNED.names]
+_PROJECTION = [field.name for field in fields(Projection)]
 
 
 def _with_projections(
@@ -274,6 +275,7 @@ def _with_projections(
         for mentions in columns["mentions"]
     ]
     columns["ner_tags"] = [[tag_ids[tag] for tag in names] for names in columns["ner_tags"]]
+    columns["error"] = [None] * len(projections)
     table = _with_columns(table, schema.PSEUDO, columns)
     return schema.with_tag_names(table, tags)
 

@@ -23,6 +23,7 @@ from xner.text.words import Span
 
 REASONS = {
     "no_text": "The target sentence has no words.",
+    "stage_error": "A step raised an exception on this row; `error` says which.",
     "low_teacher_score": "The teacher was not sure enough of a source mention.",
     "unplaced_mention": "A source mention has no candidate in the target.",
     "contested_mention": "A source mention's candidates all lie where surer mentions were placed.",

@@ -25,14 +25,14 @@ _log = logging.getLogger(__name__)
 def label_pending(job: str, run: Run, inputs: Folder, run_pending: RunPending) -> None:
     """Run what is pending, then say what the output folder holds, also in ``summary.json``.
 
-    Raises DataError, after all is done that can be, when shards of ``inputs`` cannot be read, and
-    TransientError when another run holds the folder, or took it over.
+    Raises DataError, after all is done that can be, when shards of ``inputs`` cannot be read or
+    were given up, and TransientError when another run holds the folder, or took it over.
     """
     with run.held() as lease:
         broken = _label(job, run, inputs, run_pending, lease)
     if broken:
         lines = "\n  ".join(broken.values())
-        raise DataError(f"{len(broken)} shards could not be read and have no output:\n  {lines}")
+        raise DataError(f"{len(broken)} shards have no output:\n  {lines}")
 
 
 def _label(

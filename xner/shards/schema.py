@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 PAIRS = pa.schema(
     [
@@ -92,8 +92,12 @@ PSEUDO = pa.schema(
         pa.field("weight", pa.float32()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
+        # "step: class of the exception" of a row on which a step raised; see xner.engine.poison.
+        pa.field("error", pa.string()),
     ]
 )
+SINCE_VERSION_3 = ("error",)
+"""Columns that older ``pseudo`` shards lack."""
 
 ALIGNMENT_EXAMPLES = pa.schema(
     [

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,10 +258,13 @@ class Folder:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
         self.publish(name, (text + "\n").encode())
 
-    def read_table(self, name: str, schema: pa.Schema | None = None) -> pa.Table:
+    def read_table(
+        self, name: str, schema: pa.Schema | None = None, may_lack: Collection[str] = ()
+    ) -> pa.Table:
         """A Parquet file as a table, in the columns and types of ``schema`` where one is given.
 
-        Raises DataError when it is not there, is no whole Parquet file, or does not fit the schema.
+        Columns that the file ``may_lack`` are null where it does. Raises DataError when it is not
+        there, is no whole Parquet file, or does not fit the schema.
         """
         with (
             _parquet_explained(f"{self}/{name}"),
@@ -271,12 +274,15 @@ class Folder:
             if schema is None:
                 return _validated(parquet.read())
             missing = set(schema.names) - set(parquet.schema_arrow.names)
-            if missing:
+            if not missing <= set(may_lack):
                 raise DataError(
                     f"{self}/{name}: lacks the columns {', '.join(sorted(missing))}; "
                     f"it has {', '.join(parquet.schema_arrow.names)}"
                 )
-            table = _validated(parquet.read(columns=schema.names)).select(schema.names)
+            table = _validated(parquet.read(columns=schema.names))
+            for column in sorted(missing):
+                table = table.append_column(column, pa.nulls(table.num_rows))
+            table = table.select(schema.names)
             try:
                 return table.cast(schema)
             # A ValueError is pyarrow's complaint about a null in a column that must have none.

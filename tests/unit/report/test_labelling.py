@@ -47,7 +47,7 @@ def test_labelling_sums_this_run_and_those_before(
         return read_footer(folder, name)
 
     monkeypatch.setattr(Folder, "read_footer", counted)
-    with pytest.raises(DataError, match=r"1 shards could not be read .*\n  3\.parquet: torn"):
+    with pytest.raises(DataError, match=r"1 shards have no output:\n  3\.parquet: torn"):
         label_pending("job", run, inputs, run_pending)
     # What this run made, it knows.
     assert sorted(footers) == ["0.parquet", "gone.parquet"]

@@ -1,0 +1,214 @@
+"""What a run survives, on both engines, with toy stages that fail, hang, crash and cannot load."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from xner.config import EngineConfig, PoolConfig
+from xner.engine.choose import engine_for
+from xner.engine.distributed import _given_up
+from xner.engine.flow import Engine, ShardResult, Step
+from xner.engine.tries import MAX_GIVEN_UP
+from xner.errors import ConfigError, DataError, TransientError, XnerError
+from xner.shards.statistics import Statistics
+
+POOL = PoolConfig(num_cpus=0.5)
+
+
+@pytest.fixture(params=["inline", "ray"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "ray":
+        request.getfixturevalue("local_ray")
+    return engine_for(EngineConfig(kind=request.param))
+
+
+class Once:
+    """Is false the first time that it is asked about a name, by whichever process, then true."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, name: str) -> bool:
+        before = (self._folder / name).exists()
+        (self._folder / name).touch()
+        return before
+
+
+def read(name: str) -> pa.Table:
+    return pa.table({"x": list(range(int(name)))})
+
+
+def commit(name: str, table: pa.Table) -> Statistics:
+    return Statistics(rows=table.num_rows, status={"ok": table.num_rows})
+
+
+def rows_of(results: list[ShardResult]) -> dict[str, int | None]:
+    return {each.name: None if each.error else each.statistics.rows for each in results}
+
+
+def test_survival_of_what_does_not_answer_for_a_moment(engine: Engine, tmp_path: Path) -> None:
+    once = Once(tmp_path)
+
+    def reading(name: str) -> pa.Table:
+        if not once("read"):
+            raise TransientError("busy")
+        return read(name)
+
+    def committing(name: str, table: pa.Table) -> Statistics:
+        if not once("commit"):
+            raise ConnectionResetError
+        return commit(name, table)
+
+    class Asking:
+        def __init__(self) -> None:
+            if not once("load"):
+                raise TimeoutError
+
+        def __call__(self, table: pa.Table) -> pa.Table:
+            if not once("step"):
+                raise ConnectionRefusedError
+            return table
+
+    steps = [Step("ask", Asking, (), POOL)]
+    found = rows_of(list(engine.run_shards(["1", "2"], reading, steps, committing)))
+    assert found == {"1": 1, "2": 2}
+    assert {path.name for path in tmp_path.iterdir()} == {"read", "commit", "load", "step"}
+
+
+@pytest.mark.parametrize("error", [TransientError, TimeoutError, ConnectionError])
+def test_survival_ends_where_nothing_answers(error: type[Exception]) -> None:
+    calls = []
+
+    def ask(table: pa.Table) -> pa.Table:
+        calls.append(table.num_rows)
+        raise error("nobody there")
+
+    with pytest.raises(TransientError, match="nobody there"):
+        list(
+            engine_for(EngineConfig(kind="inline")).run_shards(
+                ["1"], read, [Step("ask", lambda: ask)], commit
+            )
+        )
+    assert len(calls) == 4
+
+
+def test_survival_names_the_shard_and_the_step_of_a_bug(engine: Engine) -> None:
+    def wrong(table: pa.Table) -> pa.Table:
+        raise KeyError("nonsense")
+
+    with pytest.raises(Exception, match="nonsense") as raised:
+        list(engine.run_shards(["7"], read, [Step("err", lambda: wrong, (), POOL)], commit))
+    told = str(raised.value) + "".join(getattr(raised.value, "__notes__", []))
+    assert "in step err, on shard 7" in told
+
+
+class Refused:
+    def __init__(self) -> None:
+        raise ConfigError("teacher.model: no such model")
+
+
+def test_survival_tells_at_once_of_settings_that_cannot_be(engine: Engine) -> None:
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=r"^teacher\.model: no such model$"):
+        list(engine.run_shards(["1"], read, [Step("refused", Refused, (), POOL)], commit))
+    # At once, and not after as many restarts as Ray gives an actor.
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.slow
+def test_survival_of_processes_that_die(local_ray: None, tmp_path: Path) -> None:
+    """A model that is loaded at the second go, and shards that kill: one once, one always.
+
+    The one has a process that crashes, the other one that hangs in C code.
+    """
+    once = Once(tmp_path)
+
+    class Deadly:
+        def __init__(self) -> None:
+            if not once("load"):
+                raise RuntimeError("CUDA error: device unavailable")
+
+        def __call__(self, table: pa.Table) -> pa.Table:
+            if table.num_rows == 3 and not once("crash"):
+                os._exit(1)
+            if table.num_rows == 4:
+                # Holds the interpreter's lock for longer than the sun will shine.
+                re.match(r"(a+)+$", "a" * 60 + "b")
+            return table
+
+    engine = engine_for(EngineConfig(shard_seconds=1))
+    steps = [Step("deadly", Deadly, (), PoolConfig(num_cpus=0.5, max_size=2))]
+    results = list(engine.run_shards(["1", "2", "3", "4"], read, steps, commit))
+    assert rows_of(results) == {"1": 1, "2": 2, "3": 3, "4": None}
+    (error,) = (str(result.error) for result in results if result.error)
+    assert error.startswith("4: given up, for it cost deadly its process 3 times")
+
+
+@pytest.mark.slow
+def test_survival_ends_where_no_process_can_load_a_model(local_ray: None) -> None:
+    class Broken:
+        def __init__(self) -> None:
+            raise OSError("no space left on device")
+
+    engine = engine_for(EngineConfig())
+    with pytest.raises(Exception, match="no space left on device"):
+        list(engine.run_shards(["1"], read, [Step("broken", Broken, (), POOL)], commit))
+
+
+def test_survival_gives_up_some_shards_but_not_all() -> None:
+    parcel = _given_up("en-de/0.parquet", "label", MAX_GIVEN_UP)
+    assert "en-de/0.parquet: given up" in parcel["error"][0].as_py()
+    with pytest.raises(XnerError, match=r"4 shards were given up, .* en-de/0\.parquet"):
+        _given_up("en-de/0.parquet", "label", MAX_GIVEN_UP + 1)
+
+
+HANGING = """
+import re, time
+import pyarrow as pa
+from xner.config import EngineConfig
+from xner.engine.choose import engine_for
+from xner.engine.flow import Step
+from xner.shards.statistics import Statistics
+def commit(name, table):
+    print("committed", name, flush=True)
+    return Statistics()
+def hang(table):
+    if table.num_rows:
+        {hang}
+    return table
+engine = engine_for(EngineConfig(kind="inline", shard_seconds=0.5))
+read = lambda name: pa.table({{"x": list(range(int(name)))}})
+list(engine.run_shards(["0", "1"], read, [Step("hang", lambda: hang)], commit))
+"""
+
+
+@pytest.mark.parametrize(
+    ("hang", "says_which"),
+    [("time.sleep(100)", True), ('re.match(r"(a+)+$", "a" * 60 + "b")', False)],
+    ids=["waits", "holds the lock"],
+)
+def test_survival_inline_ends_a_process_that_hangs(hang: str, says_which: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING.format(hang=hang)], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stdout.split() == ["committed", "0"]
+    assert "in hang" in done.stderr
+    assert ("error: 1: hang: takes more than 0.5 s" in done.stderr) == says_which
+
+
+def test_survival_of_a_table_that_kills_is_none(local_ray: None) -> None:
+    def crash(table: pa.Table) -> pa.Table:
+        os._exit(1)
+
+    steps = [Step("crash", lambda: crash, (), POOL)]
+    with pytest.raises(DataError, match="table 0: given up, for it cost crash its process 3 times"):
+        list(engine_for(EngineConfig()).run_tables([read("1")], steps))

@@ -1,0 +1,104 @@
+"""How often, and how long, work on a shard is tried: the same on every engine.
+
+A location or a service that does not answer is asked again after about 1, 4 and 16 seconds, on top
+of what the libraries below do. A step that takes longer than it may has hung, perhaps in C code
+that no exception reaches, so its process ends, and says where every thread stood.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+)
+
+from xner.engine.flow import TableFunction
+from xner.errors import TransientError, XnerError
+
+_T = TypeVar("_T")
+
+_TRANSIENT = (TransientError, TimeoutError, ConnectionError)
+_ATTEMPTS = 4
+_WAIT = wait_exponential(multiplier=1, exp_base=4)
+
+# The process ends so long after it has said which shard it was, which needs Python to be running.
+_LAST_WORDS_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+def patiently(what: str, work: Callable[..., _T], *arguments: Any) -> _T:
+    """``work(*arguments)``, tried again where it may succeed later; ``what`` it is, for messages.
+
+    Raises what the last try raises, a TransientError for a time-out or a lost connection.
+    """
+
+    def tell(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        pause = state.next_action.sleep if state.next_action else 0
+        _log.warning("%s: tried again in %.0f s: %s: %s", what, pause, type(error).__name__, error)
+
+    tried = Retrying(
+        retry=retry_if_exception_type(_TRANSIENT),
+        stop=stop_after_attempt(_ATTEMPTS),
+        wait=_WAIT,
+        before_sleep=tell,
+        reraise=True,
+    )
+    try:
+        return tried(work, *arguments)
+    except (TimeoutError, ConnectionError) as error:
+        raise TransientError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def run_step(
+    step: str, stage: TableFunction, shard: str, table: pa.Table, seconds: float | None
+) -> pa.Table:
+    """What a step makes of a shard's table; each try within the time limit, if there is one.
+
+    An exception that is none of ours has a note that names the step and the shard.
+    """
+    what = f"{shard}: {step}"
+
+    def run() -> pa.Table:
+        with time_limit(seconds, what):
+            return stage(table)
+
+    try:
+        return patiently(what, run)
+    except XnerError:
+        raise
+    except Exception as error:
+        error.add_note(f"in step {step}, on shard {shard}")
+        raise
+
+
+@contextmanager
+def time_limit(seconds: float | None, what: str) -> Iterator[None]:
+    """End this process when the block takes longer, with every thread's traceback on stderr."""
+    if seconds is None:
+        yield
+        return
+    message = f"{what}: takes more than {seconds:g} s (engine.shard_seconds): its process ends"
+    last_words = threading.Timer(seconds, lambda: print(f"error: {message}", file=sys.stderr))
+    last_words.daemon = True
+    last_words.start()
+    # Its thread needs no Python, so it gets through where C code holds the interpreter's lock.
+    faulthandler.dump_traceback_later(seconds + _LAST_WORDS_SECONDS, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        last_words.cancel()
