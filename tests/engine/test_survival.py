@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from ray._private.state import actors
 
 from xner.config import EngineConfig, PoolConfig
 from xner.engine.choose import engine_for
@@ -168,6 +169,23 @@ def test_survival_gives_up_some_shards_but_not_all() -> None:
     assert "en-de/0.parquet: given up" in parcel["error"][0].as_py()
     with pytest.raises(XnerError, match=r"4 shards were given up, .* en-de/0\.parquet"):
         _given_up("en-de/0.parquet", "label", MAX_GIVEN_UP + 1)
+
+
+def test_survival_is_counted_for_as_long_as_a_run_lasts(local_ray: None) -> None:
+    engine = engine_for(EngineConfig())
+    steps = [Step("nothing", lambda: lambda table: table)]
+    list(engine.run_tables([read("1")], steps))
+    results = engine.run_shards(["1", "2"], read, steps, commit)
+    next(iter(results))
+    # A run that is left in the middle.
+    del results
+    for _ in range(100):
+        alive = actors(actor_state_name="ALIVE").values()
+        left = [each for each in alive if each["ActorClassName"] == "Tries"]
+        if not left:
+            break
+        time.sleep(0.1)
+    assert not left
 
 
 HANGING = """

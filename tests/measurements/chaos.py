@@ -173,7 +173,9 @@ class Job:
     @property
     def written(self) -> dict[str, int]:
         """The shards that it has committed, and when."""
-        return {path.name: path.stat().st_mtime_ns for path in self.output.rglob("*.parquet")}
+        # Not the temporary files, which are gone a moment later.
+        paths = self.output.rglob("[!_]*.parquet")
+        return {path.name: path.stat().st_mtime_ns for path in paths}
 
 
 @contextmanager

@@ -201,13 +201,13 @@ class RayEngine:
         """See :class:`xner.engine.flow.Engine`."""
         if not names:
             return
-        with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
-            watch = _Watch.here(self._shard_seconds)
-            dataset = _parcels(names, lambda name: _read_parcel(name, read), steps, watch)
-            dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_AS_TASK)
+        pools = [_pool_name(group) for group in _joined(steps) if group[0].pool]
         pending = len(names)
         show_pending(pending)
-        with watched([_pool_name(group) for group in _joined(steps) if group[0].pool], report):
+        with _counted_tries(self._shard_seconds) as watch, watched(pools, report):
+            with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
+                dataset = _parcels(names, lambda name: _read_parcel(name, read), steps, watch)
+                dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_AS_TASK)
             for batch in _batches(dataset):
                 for row in batch.to_pylist():
                     result = _result(row)
@@ -221,15 +221,15 @@ class RayEngine:
         if not tables:
             return
         named = [(f"table {number}", table) for number, table in enumerate(tables)]
-        with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
-            watch = _Watch.here(self._shard_seconds)
-            dataset = _parcels(named, lambda each: _parcel(*each), steps, watch)
-        for batch in _batches(dataset):
-            for row in range(batch.num_rows):
-                error = batch["error"][row].as_py()
-                if error is not None:
-                    raise DataError(error)
-                yield _unpacked(batch.slice(row, 1))
+        with _counted_tries(self._shard_seconds) as watch:
+            with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
+                dataset = _parcels(named, lambda each: _parcel(*each), steps, watch)
+            for batch in _batches(dataset):
+                for row in range(batch.num_rows):
+                    error = batch["error"][row].as_py()
+                    if error is not None:
+                        raise DataError(error)
+                    yield _unpacked(batch.slice(row, 1))
 
     def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> RayFlow:
         """See :class:`xner.engine.flow.Engine`."""
@@ -437,17 +437,23 @@ class _Watch:
     tries: Any
     seconds: float | None
 
-    @classmethod
-    def here(cls, seconds: float | None) -> _Watch:
-        """The counts in an actor on the driver's node, which no run survives anyway."""
-        node = ray.get_runtime_context().get_node_id()
-        tries = ray.remote(
-            num_cpus=0,
-            max_restarts=-1,
-            max_task_retries=-1,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
-        )(Tries)
-        return cls(tries.remote(_living_nodes), seconds)
+
+@contextmanager
+def _counted_tries(seconds: float | None) -> Iterator[_Watch]:
+    """The counts in an actor on the driver's node, which no run survives anyway."""
+    node = ray.get_runtime_context().get_node_id()
+    tries = ray.remote(
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
+    )(Tries).remote(_living_nodes)
+    try:
+        yield _Watch(tries, seconds)
+    finally:
+        # Its handle lies in what Ray Data keeps, so it would live for as long as the driver.
+        if ray.is_initialized():
+            ray.kill(tries)
 
 
 def _living_nodes() -> set[str]:
