@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xner.config import QualityConfig
+from xner.projection.calibration import bins_of
 from xner.projection.thresholds import Thresholds
 from xner.shards.statistics import Statistics
 
@@ -121,7 +122,7 @@ def _mentions(
     )
     scores = mentions.field(score).to_numpy(zero_copy_only=False).astype(float)
     there = ~np.isnan(scores)
-    bins = np.minimum((scores[there] * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    bins = bins_of(scores[there], NUM_BINS)
     counts = np.zeros((2, NUM_BINS), np.int64)
     np.add.at(counts, (np.where(is_ok[row[there]], 0, 1), bins), 1)
     return by_type, counts

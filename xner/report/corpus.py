@@ -25,7 +25,7 @@ from xner.report.findings import findings
 from xner.report.plots import score_plot
 from xner.report.sample import Sample
 from xner.shards.ledger import RUN_FILE, SUMMARY_FILE, input_shards
-from xner.shards.schema import PSEUDO
+from xner.shards.schema import PSEUDO, SINCE_VERSION_3
 from xner.shards.storage import Folder
 
 PAGE = "index.html"
@@ -80,7 +80,7 @@ class CorpusReport:
     def read(self, sample: Sample) -> Iterator[Census]:
         """The census of each shard, in order; ``sample`` draws from its rows."""
         for name in self.names:
-            table = self.pseudo.read_table(name, _COLUMNS)
+            table = self.pseudo.read_table(name, _COLUMNS, SINCE_VERSION_3)
             sample.add(table)
             yield Census.of(table, self.quality)
 

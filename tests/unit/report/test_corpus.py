@@ -85,6 +85,17 @@ def test_report_is_written_where_the_shards_are(
     assert "6" in capsys.readouterr().out
 
 
+def test_corpus_report_reads_shards_that_have_no_error_column(
+    tmp_path: Path, shards: Callable[..., Folder]
+) -> None:
+    folder = shards(str(tmp_path / "pseudo"))
+    for name in folder.names(".parquet"):
+        folder.publish_table(name, folder.read_table(name).drop_columns("error"))
+    config = ReportConfig(pseudo=folder.location, output=str(tmp_path / "report"))
+    census = sum(CorpusReport.plan(config).read(Sample(10, 0)), start=Census())
+    assert (census.num_rows, census.num_ok) == (6, 2)
+
+
 def test_report_of_fewer_rows_is_the_same_each_time(
     shards: Callable[..., Folder], tmp_path: Path
 ) -> None:
