@@ -53,7 +53,7 @@ from xner.engine.metrics import count_result, count_stage, show_pending
 from xner.engine.sizes import watched
 from xner.engine.tries import MAX_GIVEN_UP, MAX_LOST, Tries
 from xner.errors import ConfigError, DataError, TransientError, XnerError
-from xner.models.usage import Usage
+from xner.models.usage import usage_of
 from xner.shards.statistics import Statistics
 
 # Reading and committing wait for storage more than they compute.
@@ -520,18 +520,13 @@ def _run_in_task(parcel: pa.Table, steps: Sequence[Step], watch: _Watch) -> pa.T
 
 def _run(parcel: pa.Table, name: str, stage: TableFunction, limit: float | None) -> pa.Table:
     (row,) = parcel.drop_columns("table").to_pylist()
-    started, before = time.perf_counter(), _usage(stage)
+    started, before = time.perf_counter(), usage_of(stage)
     table = _carrying(run_step, name, stage, row["name"], _unpacked(parcel), limit)
     seconds = time.perf_counter() - started
-    count_stage(name, seconds, _usage(stage) - before)
+    count_stage(name, seconds, usage_of(stage) - before)
     row["steps"].append(name)
     row["seconds"].append(seconds)
     return _packed(table, **row)
-
-
-def _usage(stage: TableFunction) -> Usage:
-    """What the stage's models have computed so far; nothing where it has none."""
-    return getattr(stage, "usage", Usage())
 
 
 def _read_parcel(name: str, read: Callable[[str], pa.Table]) -> pa.Table:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from xner.engine.flow import Step, TableFunction
 from xner.errors import XnerError
-from xner.models.usage import Usage
+from xner.models.usage import Usage, usage_of
 from xner.shards.schema import PSEUDO
 
 REASON = "stage_error"
@@ -61,7 +61,7 @@ class Guarded:
     @property
     def usage(self) -> Usage:
         """What the stage's models have computed so far."""
-        return getattr(self._stage, "usage", Usage())
+        return usage_of(self._stage)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         errors: list[str | None] = [None] * table.num_rows

@@ -38,3 +38,8 @@ class Usage:
     def padding_share(self) -> float:
         """Share of the computed sub-words that are padding."""
         return 1 - self.tokens / self.cells if self.cells else 0.0
+
+
+def usage_of(stage: object) -> Usage:
+    """What the stage's models have computed so far; nothing where it has none."""
+    return getattr(stage, "usage", Usage())
