@@ -10,6 +10,7 @@ that the device does not wait while rows are laid out and results taken apart.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -52,27 +53,24 @@ def batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
     same lengths give the same batches.
     """
     order = np.argsort(-lengths, kind="stable")
-    found: list[np.ndarray] = []
-    start = 0
-    while start < len(order):
-        rows = order[start : start + _most_rows(lengths[order[start]], batch_tokens)]
-        padding = np.cumsum(lengths[rows[0]] - lengths[rows])
-        found.append(rows[: np.searchsorted(padding, batch_tokens * _MAX_PADDING, side="right")])
-        start += len(found[-1])
-    return found
+    return list(split_by_budget(order, lengths, batch_tokens, batch_tokens * _MAX_PADDING))
 
 
-def _most_rows(length: int, budget: int) -> int:
-    return max(1, budget // max(int(length), 1))
+def split_by_budget(
+    rows: np.ndarray, lengths: np.ndarray, budget: int, max_padding: float = math.inf
+) -> Iterator[np.ndarray]:
+    """Cut rows that are sorted longest first into runs that fit the budget, or of one row.
 
-
-def split_by_budget(rows: np.ndarray, lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
-    """Cut rows that are sorted longest first into runs that fit the budget, or of one row."""
+    ``max_padding``: sub-words that a run may be padded by.
+    """
     start = 0
     while start < len(rows):
-        end = start + _most_rows(lengths[rows[start]], budget)
-        yield rows[start:end]
-        start = end
+        longest = int(lengths[rows[start]])
+        run = rows[start : start + max(1, budget // max(longest, 1))]
+        padding = np.cumsum(longest - lengths[run])
+        run = run[: np.searchsorted(padding, max_padding, side="right")]
+        yield run
+        start += len(run)
 
 
 @dataclass(frozen=True)
