@@ -165,6 +165,11 @@ class Models:
 
 
 def make_models(config: BenchmarkConfig, pairs: pa.Table, folder: Path) -> Models:
+    """Write the models that the settings name below ``folder``.
+
+    Those of random weights know the words of ``pairs``, and the teacher finds about their mentions.
+    Raises ConfigError where the encoder is not there.
+    """
     texts = [*pairs["source"].to_pylist(), *pairs["target"].to_pylist()]
     if config.encoder in SHAPES:
         encoder = new_encoder_of(config.encoder, texts, folder / "encoder")
@@ -366,7 +371,7 @@ class _Bench:
         )
         place = _Unkept(Folder.at(str(self._folder / "checkpoints")), 1)
         precision = pick_precision("auto", place.device)
-        peak = product_peak(self._models.shape, self._config.device, "auto")
+        peak = product_peak(self._models.shape, place.device.type, "auto")
         rates = []
         # The first steps also pay for memory and kernels that later ones find there.
         for count in (2, steps):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,8 @@ from transformers import BertConfig, BertTokenizerFast, PreTrainedModel, PreTrai
 
 from xner.models.batching import Batch, TokenBudget
 from xner.models.encoder import load_config, save_weights, window_length
-from xner.models.losses import IGNORED
 from xner.models.subwords import ranges
-from xner.models.tagger import collate, encode, label_ids
+from xner.models.tagger import collate, encode
 from xner.models.tiny import new_encoder
 from xner.text.words import Span
 
@@ -108,8 +108,7 @@ def fit_head(
     scaled for sure decisions. What a model finds decides how much work there is after it.
     """
     encoded = encode(tokenizer, texts, words, window_length(model, tokenizer, None))
-    wanted = label_ids(encoded, tags, model.config.label2id)
-    states = np.zeros((len(wanted), model.config.hidden_size), dtype=np.float32)
+    states = np.zeros((len(encoded.input_ids), model.config.hidden_size), dtype=np.float32)
     pad = functools.partial(collate, encoded, pad_id=tokenizer.pad_token_id)
     budget = TokenBudget(2048, model.device)
     model.eval()
@@ -120,11 +119,11 @@ def fit_head(
     for rows, batch, (found,) in budget.run(pad, forward, encoded.lengths):
         place = ranges(encoded.bounds[rows], encoded.bounds[rows + 1])
         states[place] = found[batch["attention_mask"].numpy() == 1]
-    is_read = wanted != IGNORED
-    known = torch.from_numpy(np.c_[states[is_read], np.ones(is_read.sum())]).double()
-    goal = torch.nn.functional.one_hot(
-        torch.from_numpy(wanted[is_read]), model.config.num_labels
-    ).double()
+    wanted = torch.tensor([model.config.label2id[tag] for tag in chain.from_iterable(tags)])
+    is_read = encoded.read_at >= 0
+    read = states[encoded.read_at[is_read]]
+    known = torch.from_numpy(np.c_[read, np.ones(len(read))]).double()
+    goal = torch.nn.functional.one_hot(wanted[is_read], model.config.num_labels).double()
     penalty = _RIDGE * len(known) * torch.eye(known.shape[1], dtype=torch.float64)
     solution = torch.linalg.solve(known.T @ known + penalty, known.T @ goal) * _SURE
     with torch.no_grad():
