@@ -72,6 +72,16 @@ def pseudo_row() -> Callable[..., dict[str, Any]]:
     return row
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what starts a cluster of its own, unless asked for."""
+    if os.environ.get("XNER_TEST_CLUSTER"):
+        return
+    skipped = pytest.mark.skip(reason="a cluster of its own: set XNER_TEST_CLUSTER=1")
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker(skipped)
+
+
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
     """Undo what a test that runs a job's command line does to this process's logging."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -19,9 +18,7 @@ from xner.shards.storage import Folder
 SCRIPT = Path(__file__).resolve().parents[1] / "measurements" / "chaos.py"
 
 
-@pytest.mark.skipif(
-    not os.environ.get("XNER_TEST_CLUSTER"), reason="a cluster of its own: set XNER_TEST_CLUSTER=1"
-)
+@pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_chaos_changes_nothing(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +12,7 @@ import pytest
 SCRIPT = Path(__file__).resolve().parents[1] / "measurements" / "autoscaling.py"
 
 
-@pytest.mark.skipif(
-    not os.environ.get("XNER_TEST_CLUSTER"), reason="a head of its own: set XNER_TEST_CLUSTER=1"
-)
+@pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_autoscaling_grows_with_the_queue_and_shrinks_when_idle(tmp_path: Path) -> None:

@@ -98,9 +98,7 @@ def submit(
     )
 
 
-@pytest.mark.skipif(
-    not os.environ.get("XNER_TEST_CLUSTER"), reason="a head of its own: set XNER_TEST_CLUSTER=1"
-)
+@pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_submit_runs_the_main_job_on_the_cluster(
