@@ -51,7 +51,7 @@ from xner.engine.flow import (
 )
 from xner.engine.metrics import count_result, count_stage, show_pending
 from xner.engine.sizes import watched
-from xner.engine.tries import MAX_GIVEN_UP, MAX_LOST, Tries
+from xner.engine.tries import MAX_GIVEN_UP, MAX_LOST, Tries, living_nodes
 from xner.errors import ConfigError, DataError, TransientError, XnerError
 from xner.models.usage import usage_of
 from xner.shards.statistics import Statistics
@@ -447,17 +447,13 @@ def _counted_tries(seconds: float | None) -> Iterator[_Watch]:
         max_restarts=-1,
         max_task_retries=-1,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
-    )(Tries).remote(_living_nodes)
+    )(Tries).remote(living_nodes)
     try:
         yield _Watch(tries, seconds)
     finally:
         # Its handle lies in what Ray Data keeps, so it would live for as long as the driver.
         if ray.is_initialized():
             ray.kill(tries)
-
-
-def _living_nodes() -> set[str]:
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 class _Actor:
