@@ -50,8 +50,9 @@ from xner.engine.flow import (
     range_borders,
 )
 from xner.engine.metrics import count_result, count_stage, show_pending
+from xner.engine.nodes import living_nodes
 from xner.engine.sizes import watched
-from xner.engine.tries import MAX_GIVEN_UP, MAX_LOST, Tries, living_nodes
+from xner.engine.tries import MAX_GIVEN_UP, MAX_LOST, Tries
 from xner.errors import ConfigError, DataError, TransientError, XnerError
 from xner.models.usage import usage_of
 from xner.shards.statistics import Statistics

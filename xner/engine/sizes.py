@@ -14,6 +14,7 @@ from ray._private.state import actors
 
 from xner.engine.flow import ClusterSize
 from xner.engine.metrics import show_actors
+from xner.engine.nodes import living_nodes
 
 _EVERY_SECONDS = 2.0
 
@@ -54,7 +55,7 @@ def watched(pools: Sequence[str], report: Callable[[ClusterSize], None]) -> Iter
 
 def cluster_size(pools: Sequence[str], seconds: float = 0.0) -> ClusterSize:
     """The size now: nodes and GPUs of the whole cluster, and this driver's actors."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = living_nodes().values()
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
     # What `ray list actors` reads, but without a dashboard, which a Ray started here has not.
     alive = actors(job_id=job, actor_state_name="ALIVE").values()

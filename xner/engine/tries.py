@@ -21,17 +21,6 @@ MAX_LOADS = 4
 """Failures to load the models of a pool in a row, with no shard done in between."""
 
 
-def living_nodes() -> set[str]:
-    """The nodes of the Ray cluster that are there.
-
-    It stands here and not where Ray Data is used, for the actor that counts would import all that:
-    two seconds of a core in every run.
-    """
-    import ray
-
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-
-
 class Tries:
     """Counts for a run; ``living_nodes`` names the nodes that are there."""
 
