@@ -664,6 +664,11 @@ class TrainTaggerConfig(Record):
         "pseudo-labels alone. The result is then no longer one without target-language labels, and "
         "the model card says so.",
     )
+    new_characters: Count | None = Field(
+        None,
+        description="Characters that the encoder does not know and `data` has at least this often "
+        "become sub-words of their own: for a script that it was not trained on.",
+    )
     max_length: Count = Field(256, description="Longest window in sub-words.")
     license: str | None = Field(
         None, description="Licence for the model card, as the hub names it; by default `unknown`."

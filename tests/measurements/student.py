@@ -44,8 +44,10 @@ LOSSES: dict[str, dict[str, Any]] = {
     "cross_entropy": {"name": "cross_entropy"},
     "opposite_focal": {"name": "opposite_focal", "form": "shifted", "gamma": 1.0},
 }
-# What a student learns from, and how. The encoder knows Latin letters, and of Chinese not even most
-# characters: there it learns longer, from all the news there is, and no label is doubted.
+# The encoder knows Latin letters, and of Chinese not even most characters.
+NEW_CHARACTERS = {"zh": 3}
+# What a student learns from, and how. Chinese is learned longer, from all the news there is, and no
+# label is doubted.
 STUDENTS: dict[str, dict[str, Any]] = {
     "de": {"loss": "opposite_focal", "epochs": 2, "max_sentences": 12_000},
     "es": {"loss": "opposite_focal", "epochs": 2, "max_sentences": 12_000},
@@ -144,6 +146,7 @@ def train_supervised(steps: Steps, data: Path, encoder: Path) -> dict[str, float
             "supervised-zh",
             {
                 "encoder": str(encoder),
+                "new_characters": NEW_CHARACTERS["zh"],
                 "data": [gsdsimp(data, "train")],
                 "dev": [gsdsimp(data, "dev")],
                 **NO_DROPOUT,
@@ -186,8 +189,10 @@ def student_recipe(
     lang: str, loss: str, epochs: int, seed: int = 0, **source: Any
 ) -> dict[str, Any]:
     """A student continued from the teacher; ``source``: which of the pseudo-labels it reads."""
+    characters = {"new_characters": NEW_CHARACTERS[lang]} if lang in NEW_CHARACTERS else {}
     return {
         "encoder": str(OUTPUT / "teacher"),
+        **characters,
         "data": [
             {
                 "path": str(OUTPUT / f"pseudo-{lang}"),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from transformers import pipeline
+from transformers import BertConfig, BertModel, BertTokenizerFast, pipeline
 from transformers.models.bert.modeling_bert import BertIntermediate
 
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig
@@ -71,6 +71,44 @@ def test_tagger_goes_on_from_a_tagger_and_keeps_its_types(
     there = Tagger(ModelConfig(model=str(trained_tagger), precision="fp32")).model.state_dict()
     for name, weight in task.make_model().state_dict().items():
         assert torch.equal(weight, there[name]), name
+
+
+@pytest.fixture
+def english_encoder(tmp_path: Path) -> Path:
+    """An encoder whose vocabulary is one word."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Herr"]
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    config = BertConfig(vocab_size=len(words), num_hidden_layers=1, **size)
+    BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "english")
+    vocab = {word: number for number, word in enumerate(words)}
+    BertTokenizerFast(vocab=vocab, do_lower_case=False).save_pretrained(tmp_path / "english")
+    return tmp_path / "english"
+
+
+def test_tagger_learns_the_characters_of_a_script_that_the_encoder_does_not_know(
+    english_encoder: Path, tagger_recipe: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "chinese.conll"
+    file.write_text("說 O\n張 B-PER\n\n看 O\n書 O\n\n" * 80)
+    source = {"path": str(file), "lang": "zh"}
+    optimization = {"batch_tokens": 64, "learning_rate": 1e-2}
+
+    def recipe(**settings: Any) -> Any:
+        sources = {"encoder": str(english_encoder), "data": [source], "dev": [source]}
+        return tagger_recipe(**sources, optimization=optimization, **settings)
+
+    blind = train_tagger(recipe(output=str(tmp_path / "blind")))
+    assert "50 % of the sub-words of data are unknown to the encoder" in caplog.text
+    assert "new_characters" in caplog.text
+    # One of two sentences that look alike has a name.
+    assert blind["metrics"]["dev_f1"] < 0.7
+
+    seeing = train_tagger(recipe(new_characters=2))
+    assert seeing["metrics"]["dev_f1"] == 1
+    assert json.loads((tmp_path / "model" / "data.json").read_text())["new_characters"] == 4
+    found = pipeline("token-classification", str(tmp_path / "model"))("說張")
+    assert [(each["entity"], each["word"], each["start"]) for each in found] == [("B-PER", "張", 1)]
 
 
 def test_tagger_holds_a_text_out_wherever_it_stands(tagger_recipe: Any, tmp_path: Path) -> None:

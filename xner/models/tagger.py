@@ -26,6 +26,7 @@ from transformers import (
 from xner.config import ModelConfig
 from xner.errors import ConfigError
 from xner.models.batching import Batch, TokenBudget
+from xner.models.characters import add_characters
 from xner.models.encoder import (
     compiled,
     load_config,
@@ -61,21 +62,31 @@ class Encoded(Windowed):
 
 
 def new_model(
-    encoder: str | Path, labels: Sequence[str], dropout: float | None = None
+    encoder: str | Path,
+    labels: Sequence[str],
+    dropout: float | None = None,
+    characters: Sequence[str] = (),
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """A token classification model in fp32 on the CPU, for entity types `labels` (O, B-X, I-X ...).
 
     `encoder` is a folder or hub name. A tagger with the same entity types keeps its head and the
     order of its labels; otherwise the head is new, initialised from torch's global random state.
     `dropout` is that of all its layers in training, by default what the encoder's config says.
+    `characters` become sub-words, see :mod:`xner.models.characters`.
     """
     folder = resolve(encoder)
     tokenizer = load_tokenizer(folder)
+    model = with_dropout(_pretrained(folder, labels), dropout)
+    if characters:
+        add_characters(model, tokenizer, characters)
+    return model, tokenizer
+
+
+def _pretrained(folder: Path, labels: Sequence[str]) -> PreTrainedModel:
     tags = iob2.tags_of(labels)
     config = load_config(folder)
     if set(config.id2label.values()) == set(tags):
-        model, _ = load_weights(AutoModelForTokenClassification, folder)
-        return with_dropout(model, dropout), tokenizer
+        return load_weights(AutoModelForTokenClassification, folder)[0]
     old, missing = load_weights(AutoModelForTokenClassification, folder)
     inside = old.base_model_prefix + "."
     lacking = sorted(name for name in missing if name.startswith(inside))
@@ -87,7 +98,7 @@ def new_model(
     config.label2id = {tag: number for number, tag in enumerate(tags)}
     model = AutoModelForTokenClassification.from_config(config, dtype=torch.float32)
     model.base_model.load_state_dict(old.base_model.state_dict())
-    return with_dropout(model, dropout), tokenizer
+    return model
 
 
 class Students(nn.Module):

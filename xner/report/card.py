@@ -175,7 +175,15 @@ def provenance(record: Made) -> dict[str, Any]:
 
 
 def _training(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> dict[str, Any]:
-    told = {"encoder", "replace_head", "max_length", "dropout", "loss", "optimization"}
+    told = {
+        "encoder",
+        "replace_head",
+        "new_characters",
+        "max_length",
+        "dropout",
+        "loss",
+        "optimization",
+    }
     # Where and how fast is nobody's business here.
     elsewhere = {"optimization": set(OptimizationConfig.ELSEWHERE)}
     settings = config.model_dump(mode="json", include=told, exclude=elsewhere)

@@ -8,6 +8,7 @@ the one with the highest strict F1 on held-out sentences, tagged as they would b
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig, TrainTaggerConfig
 from xner.corpora.tagged import TaggedSentence, read_tagged
 from xner.errors import ConfigError, without_credentials
+from xner.models.characters import add_to_tokenizer, unknown_characters, unknown_share
 from xner.models.encoder import load_config, load_tokenizer, window_length
 from xner.models.losses import IGNORED, disagreement, token_loss
 from xner.models.subwords import ranges
@@ -49,6 +51,11 @@ from xner.training.runs import (
     fit,
     held_out,
 )
+
+# Share of unknown sub-words from which it is worth a line: an encoder knows its own languages.
+_MUCH_UNKNOWN = 0.05
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,7 @@ class TaggerTask:
 
     encoder: Encoder
     labels: tuple[str, ...]
+    characters: tuple[str, ...]
     windows: Windows
     dev: tuple[TaggedSentence, ...]
     loss_config: LossConfig
@@ -149,11 +157,16 @@ class TaggerTask:
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         with self.encoder.files() as folder:
-            return load_tokenizer(folder)
+            tokenizer = load_tokenizer(folder)
+        add_to_tokenizer(tokenizer, self.characters)
+        return tokenizer
 
     def make_model(self) -> nn.Module:
+        return self._new_tagger()
+
+    def _new_tagger(self) -> PreTrainedModel:
         with self.encoder.files() as folder:
-            return new_model(folder, self.labels, self.dropout)[0]
+            return new_model(folder, self.labels, self.dropout, self.characters)[0]
 
     def epoch(self, number: int) -> EpochWindows:
         if self.mixture is None:
@@ -212,9 +225,7 @@ class StudentsTask(TaggerTask):
     """
 
     def make_model(self) -> nn.Module:
-        with self.encoder.files() as folder:
-            first, second = (new_model(folder, self.labels, self.dropout)[0] for _ in range(2))
-        return Students(first, second)
+        return Students(self._new_tagger(), self._new_tagger())
 
     def epoch(self, number: int) -> EpochWindows:
         agreement = self.loss_config.agreement
@@ -289,9 +300,12 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         _check_not_annotated(training, labels)
         model, tokenizer = new_model(folder, labels)
     window_length(model, tokenizer, config.max_length)
+    characters = _characters(tokenizer, training, config)
+    add_to_tokenizer(tokenizer, characters)
     encoded = encode(
         tokenizer, [s.text for s in training], [s.words for s in training], config.max_length
     )
+    _tell_of_unknown(unknown_share(tokenizer, encoded.input_ids), characters)
     weights = word_weights(training, config.loss)
     tag_ids = model.config.label2id
     label_sets = sorted({s.not_annotated for s in training})
@@ -300,6 +314,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     return kind(
         encoder=encoder,
         labels=tuple(labels),
+        characters=characters,
         windows=Windows(
             encoded=encoded,
             labels=label_ids(encoded, [s.tags for s in training], tag_ids),
@@ -314,8 +329,34 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
         dropout=config.dropout,
         mixture=_mixture(examples, config.optimization.seed),
-        about=_about(config, labels, examples, dev),
+        about=_about(config, labels, examples, dev) | {"new_characters": len(characters)},
     )
+
+
+def _characters(
+    tokenizer: PreTrainedTokenizerFast,
+    sentences: Sequence[TaggedSentence],
+    config: TrainTaggerConfig,
+) -> tuple[str, ...]:
+    """The characters that become sub-words: none unless the recipe wants it."""
+    if config.new_characters is None:
+        return ()
+    return unknown_characters(tokenizer, (s.text for s in sentences), config.new_characters)
+
+
+def _tell_of_unknown(share: float, characters: Sequence[str]) -> None:
+    """Say what of the text the encoder cannot read: names in it are learned badly."""
+    if characters:
+        logger.info(
+            "%d characters that the encoder does not know become sub-words", len(characters)
+        )
+    if share > _MUCH_UNKNOWN:
+        logger.warning(
+            "%.0f %% of the sub-words of data are unknown to the encoder: names in them can hardly "
+            "be learned; let it learn their characters (new_characters = 3), or take an encoder "
+            "of the language",
+            100 * share,
+        )
 
 
 def word_weights(sentences: Sequence[TaggedSentence], loss: LossConfig) -> np.ndarray | None:
