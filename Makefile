@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint benchmark chaos docs fuzz measure-aligner \
+.PHONY: help setup quickstart test lint audit benchmark chaos docs fuzz measure-aligner \
 	measure-autoscaling measure-corpus measure-gpu measure-pipeline measure-projection measure-scale \
 	measure-student measure-training measure-wikipedia study-smoke clean
 
@@ -34,6 +34,12 @@ lint: $(READY) ## Format, lint and type checks alone.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+audit: $(READY) ## Known vulnerabilities of all that is installed, as PyPI tells them.
+	$(PYTHON) -m venv runs/audit
+	runs/audit/bin/pip install --quiet pip-audit
+	runs/audit/bin/pip-audit --strict --skip-editable \
+		--path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 # simalign and awesome-align know no transformers 5.
 ALIGNERS := runs/benchmark/aligners
