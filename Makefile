@@ -28,7 +28,7 @@ quickstart: $(READY) ## The whole way on the built-x on two cores.
 	$(BIN)/python jobs/quickstart.py
 
 test: lint ## Format, lint and type checks, then all tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## Format, lint and type checks alone.
 	$(BIN)/ruff format --check .

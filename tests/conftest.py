@@ -20,6 +20,9 @@ import tenacity
 
 PROJECT = Path(__file__).resolve().parent.parent
 
+# Two of them that start at once on two cores need longer than Ray gives them.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
