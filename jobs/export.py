@@ -16,18 +16,19 @@ from xner.corpora.export import CorpusExport, Exported
 from xner.report.dataset_card import dataset_card
 from xner.report.hub import push_dataset
 from xner.report.terminal import print_summary, track, write_summary
+from xner.shards.lease import Lease
 
 
 def main(config: ExportConfig) -> None:
     """Write what is pending, then say what the output folder holds, and upload it if asked to."""
     export = CorpusExport.plan(config)
-    with export.run.held():
-        write(export)
+    with export.run.held() as lease:
+        write(export, lease)
     if config.push_to is not None:
         print(f"uploaded: {push_dataset(export.run.folder, config.push_to, config.public)}")
 
 
-def write(export: CorpusExport) -> None:
+def write(export: CorpusExport, lease: Lease) -> None:
     """Write what is pending, and show what the output folder holds."""
     parts = track(
         export.export(),
@@ -36,7 +37,10 @@ def write(export: CorpusExport) -> None:
         already_done=0,
         statistics_of=lambda part: part.statistics,
     )
-    exported = sum(parts, start=Exported())
+    exported = Exported()
+    for part in parts:
+        lease.check()
+        exported += part
     folder, statistics = export.run.folder, exported.statistics
     if export.config.format == "datasets":
         folder.publish("README.md", dataset_card(export, exported).encode())

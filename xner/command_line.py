@@ -41,7 +41,7 @@ def run_job(
     ``plan`` answers for ``--dry-run`` what would be done, as names and values. A refused
     configuration or input ends in one message on standard error, a bug in its traceback.
     """
-    parser = _parser(record, main)
+    parser = job_parser(record, sys.modules[main.__module__].__doc__)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.error(_unknown(unknown[0], [f"--{leaf.key}" for leaf in _leaves(record)]))
@@ -172,12 +172,19 @@ class _Leaf:
         return text
 
     @property
+    def values(self) -> list[str]:
+        """All values that the setting can have, where they are few; else none."""
+        if self.choices == [bool]:
+            return ["true", "false"]
+        literals = [c for c in self.choices if typing.get_origin(c) is typing.Literal]
+        return [str(value) for literal in literals for value in typing.get_args(literal)]
+
+    @property
     def help(self) -> str:
         """Description, allowed values and default, for ``--help``."""
         parts = [self.field.description or ""]
-        for choice in self.choices:
-            if typing.get_origin(choice) is typing.Literal:
-                parts.append(f"One of: {', '.join(map(str, typing.get_args(choice)))}.")
+        if self.values and self.choices != [bool]:
+            parts.append(f"One of: {', '.join(self.values)}.")
         if self.field.default is not PydanticUndefined and self.field.default is not None:
             parts.append(f"Default: {self.field.default}.")
         elif self.field.is_required():
@@ -202,11 +209,17 @@ def _unknown(argument: str, known: Sequence[str]) -> str:
     return f"unknown argument {argument}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _parser(record: type[BaseModel], main: Callable[..., None]) -> argparse.ArgumentParser:
-    module = sys.modules[main.__module__]
+def job_parser(
+    record: type[BaseModel], description: str | None, *, with_values: bool = False
+) -> argparse.ArgumentParser:
+    """The parser of a job's command line, with an option for each setting of its record.
+
+    ``with_values``: it knows the values of those that have few, which is for completion; what is
+    wrong with a value is otherwise pydantic's to say, for recipes and command lines alike.
+    """
     parser = argparse.ArgumentParser(
         usage="%(prog)s [RECIPE] [--GROUP.SETTING VALUE ...] [--dry-run] [--verbose]",
-        description=module.__doc__,
+        description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -223,6 +236,10 @@ def _parser(record: type[BaseModel], main: Callable[..., None]) -> argparse.Argu
         if group not in groups:
             groups[group] = parser.add_argument_group(f"settings: {group or 'general'}")
         groups[group].add_argument(
-            f"--{leaf.key}", dest=f"--{leaf.key}", metavar="VALUE", help=leaf.help
+            f"--{leaf.key}",
+            dest=f"--{leaf.key}",
+            metavar="VALUE",
+            help=leaf.help,
+            choices=(leaf.values or None) if with_values else None,
         )
     return parser

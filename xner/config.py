@@ -254,9 +254,9 @@ class ExportConfig(Record):
     format: Literal["datasets", "conll", "spacy", "jsonl", "label-studio"] = Field(
         "datasets",
         description="`datasets`: Parquet and a card, as the datasets library and the Hugging Face "
-        "hub read them; `conll`: a token and its tag a line; `spacy`: DocBin (extra `spacy`); "
-        "`jsonl`: text, tokens and spans, as Prodigy imports them; `label-studio`: tasks with "
-        "predictions.",
+        "hub read them; `conll`: a token and its tag a line, and nothing of status and reason; "
+        "`spacy`: DocBin (extra `spacy`); `jsonl`: text, tokens, spans, as Prodigy imports them; "
+        "`label-studio`: tasks with predictions.",
     )
     status: list[Literal["ok", "filtered", "error"]] = Field(
         ["ok"], min_length=1, description="Export the rows that have one of these."

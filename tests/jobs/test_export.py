@@ -22,6 +22,7 @@ from xner.config import ExportConfig, TaggedSourceConfig
 from xner.corpora.tagged import read_tagged
 from xner.errors import ConfigError, TransientError
 from xner.shards import schema
+from xner.shards.lease import Lease
 from xner.shards.ledger import Run, statistics_of
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
@@ -32,6 +33,7 @@ from xner.text.words import segment
 job = runpy.run_path(str(Path(__file__).parents[2] / "jobs" / "export.py"))
 
 TAGS = tags_of(["PER", "LOC", "ORG"])
+REASONS = {"ok": None, "filtered": "low_teacher_score", "error": "stage_error"}
 
 TEXTS = [
     # Text, its mentions, status, language.
@@ -44,6 +46,7 @@ TEXTS = [
     ("Niemand.", {}, "ok", "de"),
     ("Das 𠮷野家 und die ARD", {"𠮷野家": "ORG", "ARD": "ORG"}, "ok", "de"),
     ("Refused Bonn", {"Bonn": "LOC"}, "filtered", "de"),
+    ("Poisoned", {}, "error", "de"),
 ]
 ACCEPTED = {
     text: sorted(
@@ -78,7 +81,8 @@ def row(number: int, text: str, names: dict[str, str], status: str, lang: str) -
         "ner_tags": [TAGS.index(tag) for tag in encode(mentions, words)],
         "weight": 0.125,
         "status": status,
-        "reason": None if status == "ok" else "low_teacher_score",
+        "reason": REASONS[status],
+        "error": "label: KeyError" if status == "error" else None,
     }
 
 
@@ -226,10 +230,66 @@ def test_export_jsonl_is_read_back(export: Callable[..., Folder]) -> None:
     assert first["meta"] == {"pair_id": "pair-0", "corpus": "Mine", "target_lang": "de"} | {
         "source": "What was said.",
         "weight": 0.125,
+        "status": "ok",
     }
     for span in first["spans"]:
         covered = first["tokens"][span["token_start"] : span["token_end"] + 1]
         assert (covered[0]["start"], covered[-1]["end"]) == (span["start"], span["end"])
+
+
+def test_export_tells_what_became_of_a_row(export: Callable[..., Folder], tmp_path: Path) -> None:
+    everything = ["ok", "filtered", "error"]
+    folder = export(format="jsonl", status=everything)
+    lines = [json.loads(line) for line in folder.read("en-zh/0.jsonl").decode().splitlines()]
+    assert [line["text"] for line in lines] == ["Refused Bonn", "Poisoned"]
+    refused, poisoned = (line["meta"] for line in lines)
+    assert (refused["status"], refused["reason"]) == ("filtered", "low_teacher_score")
+    assert "error" not in refused
+    assert (poisoned["status"], poisoned["reason"]) == ("error", "stage_error")
+    assert poisoned["error"] == "label: KeyError"
+    folder = export(status=everything, output=str(tmp_path / "datasets"))
+    assert folder.read_table("data/en-zh/0.parquet")["error"].to_pylist() == [
+        None,
+        "label: KeyError",
+    ]
+
+
+def test_export_takes_shards_of_before_errors_were_told(
+    export: Callable[..., Folder], pseudo: Folder, tmp_path: Path
+) -> None:
+    older = Folder.at(str(tmp_path / "older"))
+    run = Run(older, "project_corpus", {})
+    run.open()
+    table = pseudo.read_table("en-de/0.parquet").drop_columns("error")
+    run.commit("0.parquet", schema.with_tag_names(table, TAGS), Statistics.of(table))
+    folder = export(pseudo=str(older))
+    assert folder.read_table("data/0.parquet")["error"].null_count == table.num_rows
+
+
+def test_export_to_a_folder_that_is_held_is_refused(
+    export: Callable[..., Folder], tmp_path: Path
+) -> None:
+    output = str(tmp_path / "held")
+    folder = export(format="jsonl", output=output)
+    folder.remove("en-de/1.jsonl")
+    with (
+        Lease(folder, "export"),
+        pytest.raises(TransientError, match="held by another run: export of"),
+    ):
+        export(format="jsonl", output=output)
+    assert folder.names(".jsonl") == ["en-de/0.jsonl"]
+
+
+def test_export_ends_where_another_run_took_the_folder(
+    export: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def taken(lease: Lease) -> None:
+        raise TransientError("taken over")
+
+    monkeypatch.setattr(Lease, "check", taken)
+    with pytest.raises(TransientError, match="taken over"):
+        export(format="jsonl")
+    assert Folder.at(str(tmp_path / "export")).names(".jsonl") == ["en-de/0.jsonl"]
 
 
 def annotated(task: dict[str, Any], **annotation: Any) -> dict[str, Any]:
@@ -241,9 +301,15 @@ def annotated(task: dict[str, Any], **annotation: Any) -> dict[str, Any]:
 
 
 def test_export_label_studio_comes_back_as_gold(
-    export: Callable[..., Folder], tmp_path: Path
+    export: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    published = []
+    publish = Folder.publish
+    monkeypatch.setattr(
+        Folder, "publish", lambda *each: (published.append(each[1]), publish(*each))
+    )
     folder = export(format="label-studio")
+    assert published.count("labeling_config.xml") == 1
     config = etree.fromstring(folder.read("labeling_config.xml"))
     assert [each.get("value") for each in config.iter("Label")] == ["PER", "LOC", "ORG"]
     tasks = [

@@ -20,6 +20,7 @@ FLOORS = [
     {"evaluation"},
     {"report"},
     {"command_line"},
+    {"completion"},
     {"jobs"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

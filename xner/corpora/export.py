@@ -21,7 +21,7 @@ from xner.config import ExportConfig
 from xner.corpora.export_formats import COLUMNS, EXPORTS, require_library
 from xner.errors import ConfigError, DataError
 from xner.shards.ledger import RUN_FILE, Run, input_shards, statistics_of_each
-from xner.shards.schema import tag_names
+from xner.shards.schema import SINCE_VERSION_3, tag_names
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -108,8 +108,10 @@ class CorpusExport:
         """Write the files that are not there; what each shard comes to, in order."""
         form = EXPORTS[self.config.format]
         there = set(self.run.folder.names(form.suffix))
+        for target, content_of in form.once.items():
+            self.run.folder.publish(target, content_of(self.tags).encode())
         for name, chosen in zip(self.names, self._chosen(), strict=True):
-            table = self.pseudo.read_table(name, COLUMNS)
+            table = self.pseudo.read_table(name, COLUMNS, SINCE_VERSION_3)
             table = table.filter(pc.is_in(table["status"], pa.array(self.config.status)))
             if chosen is not None:
                 table = table.take(chosen)

@@ -9,8 +9,8 @@ count. A new format is one more of these functions, its name in ``EXPORTS`` here
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ COLUMNS = pa.schema(
             "weight",
             "status",
             "reason",
+            "error",
         )
     ]
 )
@@ -48,6 +49,9 @@ COLUMNS = pa.schema(
 
 LABELING_CONFIG = "labeling_config.xml"
 """Label Studio's settings for the exported tasks, to be pasted into a new project."""
+
+_ABOUT = ("pair_id", "corpus", "target_lang", "source", "weight", "status")
+_REFUSED_FOR = ("reason", "error")
 
 # What a Label Studio project calls its labels and its text.
 _FROM_NAME, _TO_NAME = "label", "text"
@@ -59,7 +63,10 @@ def write_datasets(folder: Folder, name: str, table: pa.Table, tags: Sequence[st
 
 
 def write_conll(folder: Folder, name: str, table: pa.Table, tags: Sequence[str]) -> None:
-    """A token, a tab and its IOB2 tag a line; a blank line after every sentence, the last too."""
+    """A token, a tab and its IOB2 tag a line; a blank line after every sentence, the last too.
+
+    Columns have no place for anything else: what became of a row is not told.
+    """
     lines = []
     for tokens, numbers in zip(
         table["tokens"].to_pylist(), table["ner_tags"].to_pylist(), strict=True
@@ -99,8 +106,7 @@ def write_jsonl(folder: Folder, name: str, table: pa.Table, tags: Sequence[str])
 
 
 def write_label_studio(folder: Folder, name: str, table: pa.Table, tags: Sequence[str]) -> None:
-    """A list of tasks with one prediction each, which an annotator corrects; and the project's
-    settings, for the labels of ``tags``."""
+    """A list of tasks with one prediction each, which an annotator corrects."""
     tasks = []
     for row in _rows(table, folder, name):
         result = [
@@ -123,10 +129,10 @@ def write_label_studio(folder: Folder, name: str, table: pa.Table, tags: Sequenc
         data = {"text": row.text, **row.about}
         tasks.append({"data": data, "predictions": [prediction]})
     folder.publish(name, ("[" + ",\n".join(map(_json, tasks)) + "]\n").encode())
-    folder.publish(LABELING_CONFIG, _labeling_config(tags).encode())
 
 
-def _labeling_config(tags: Sequence[str]) -> str:
+def labeling_config(tags: Sequence[str]) -> str:
+    """Label Studio's settings of a project with the labels of ``tags``, as XML."""
     labels = dict.fromkeys(split_tag(tag)[1] for tag in tags if tag != OUTSIDE)
     lines = [f"    <Label value={quoteattr(label)}/>\n" for label in labels]
     return (
@@ -195,7 +201,8 @@ def _rows(table: pa.Table, folder: Folder, name: str) -> Iterator[_Row]:
                     f"{folder}/{name}: row {row['pair_id']}: the mention at [{span[0]}, {span[1]}) "
                     f"is not made of whole words of {text[:80]!r}"
                 )
-        about = {key: row[key] for key in ("pair_id", "corpus", "target_lang", "source", "weight")}
+        about = {key: row[key] for key in _ABOUT}
+        about |= {key: row[key] for key in _REFUSED_FOR if row[key] is not None}
         yield _Row(text, words, mentions, about)
 
 
@@ -205,11 +212,15 @@ def _json(value: Any) -> str:
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """How the file of a shard is called, and what writes it; ``folder``: where, in the output."""
+    """How the file of a shard is called, and what writes it; ``folder``: where, in the output.
+
+    ``once``: the files that an export has besides, each with its content for the names of tags.
+    """
 
     suffix: str
     write: Callable[[Folder, str, pa.Table, Sequence[str]], None]
     folder: str = ""
+    once: Mapping[str, Callable[[Sequence[str]], str]] = field(default_factory=dict)
 
     def name_of(self, shard: str) -> str:
         """The name, in the output folder, of the file of a shard."""
@@ -222,7 +233,9 @@ EXPORTS: dict[str, ExportFormat] = {
     "conll": ExportFormat(".conll", write_conll),
     "spacy": ExportFormat(".spacy", write_spacy),
     "jsonl": ExportFormat(".jsonl", write_jsonl),
-    "label-studio": ExportFormat(".json", write_label_studio, "tasks/"),
+    "label-studio": ExportFormat(
+        ".json", write_label_studio, "tasks/", {LABELING_CONFIG: labeling_config}
+    ),
 }
 
 

@@ -3,12 +3,14 @@
 A shard is done when its output file exists; the pending ones are the inputs without an output.
 ``run.json`` beside the shards holds the run's fingerprint: everything that can change a row. The
 same folder is continued only under the same fingerprint, so it never holds rows of two kinds.
+The version of xner stands beside it: with another one a run goes on, and says so.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from xner import __version__
 from xner.errors import ConfigError, DataError, without_credentials
 from xner.shards.lease import Lease
 from xner.shards.schema import SCHEMA_VERSION
@@ -30,7 +33,10 @@ SUMMARY_FILE = "summary.json"
 DATA_FILE = "data.json"
 """What a tagger was trained and selected on; in its folder, beside the weights."""
 _STATISTICS_KEY = "xner.statistics"
+_VERSION_KEY = "xner_version"
 _FOOTERS_AT_ONCE = 32
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,10 +62,19 @@ class Run:
     def open(self) -> None:
         """Take the folder for this run, or go on with it; removes what dead runs left half-written.
 
+        Warns where another version of xner began it: its shards may differ from those to come.
         Raises ConfigError when the folder holds another run's shards, naming what differs.
         """
-        if self.check() is None:
-            self.folder.publish_json(RUN_FILE, self._record())
+        theirs = self.check()
+        if theirs is None:
+            self.folder.publish_json(RUN_FILE, {**self._record(), _VERSION_KEY: __version__})
+        elif (version := theirs.get(_VERSION_KEY)) != __version__:
+            _log.warning(
+                "output %s: begun by %s, goes on with xner %s; shards of the two may differ",
+                self.folder,
+                f"xner {version}" if version else "an older xner",
+                __version__,
+            )
         self.folder.remove_leftovers()
 
     def check(self) -> Any:
@@ -73,7 +88,7 @@ class Run:
                     f"output {self.folder}: holds shards ({strangers[0]}, …) but no {RUN_FILE}: "
                     "not an output of this job; choose an empty folder"
                 )
-        elif theirs != mine:
+        elif {**theirs, _VERSION_KEY: None} != {**mine, _VERSION_KEY: None}:
             differing = "\n".join(
                 f"  {key}: there {json.dumps(was)}, now {json.dumps(now)}"
                 for key, was, now in _differences(theirs, mine)
@@ -161,7 +176,7 @@ def _differences(
     found: list[tuple[str, Any, Any]] = []
     for key in sorted(theirs.keys() | mine.keys()):
         was, now = theirs.get(key), mine.get(key)
-        if key == "fingerprint" and not prefix:
+        if key in ("fingerprint", _VERSION_KEY) and not prefix:
             continue
         if isinstance(was, Mapping) and isinstance(now, Mapping):
             found += _differences(was, now, f"{prefix}{key}.")

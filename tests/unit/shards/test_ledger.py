@@ -6,7 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+import xner
 from xner.errors import ConfigError, DataError
+from xner.shards import ledger
 from xner.shards.ledger import Run, statistics_of, total_statistics
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
@@ -36,6 +38,38 @@ def test_ledger_no_input_is_a_config_error(tmp_path: Path) -> None:
 def test_ledger_same_run_goes_on(tmp_path: Path) -> None:
     a_run(tmp_path, teacher={"content": "abc"}).open()
     a_run(tmp_path, teacher={"content": "abc"}).open()
+
+
+def test_ledger_another_version_goes_on_with_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = a_run(tmp_path, x=1)
+    with run.held():
+        run.commit("1.parquet", pa.table({"x": [1]}), Statistics())
+    began = run.folder.read("run.json")
+    with run.held():
+        assert caplog.records == []
+    monkeypatch.setattr(ledger, "__version__", "9.0")
+    with run.held():
+        assert run.done() == ["1.parquet"]
+    (warning,) = caplog.records
+    assert f"begun by xner {xner.__version__}, goes on with xner 9.0" in warning.getMessage()
+    # It stays the version of the first shards.
+    assert run.folder.read("run.json") == began
+    with pytest.raises(ConfigError) as refusal:
+        a_run(tmp_path, x=2).open()
+    assert str(refusal.value).endswith("What differs:\n  x: there 1, now 2")
+
+
+def test_ledger_run_of_before_versions_were_noted_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = a_run(tmp_path, x=1)
+    run.open()
+    record = run.folder.read_record("run.json")
+    run.folder.publish_json("run.json", {k: v for k, v in record.items() if k != "xner_version"})
+    run.open()
+    assert "begun by an older xner" in caplog.text
 
 
 def test_ledger_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
