@@ -89,6 +89,8 @@ def measure(address: str, num_shards: int, seconds: float) -> list[ClusterSize]:
     with watched(["label", "align"], after.append):
         while cluster_size([]).gpus and time.monotonic() - started < ran + _LEAVE_SECONDS:
             time.sleep(0.5)
+    # The watch looks every other second, and may have missed the last change.
+    after.append(cluster_size(["label", "align"], time.monotonic() - started - ran))
     ray.shutdown()
     return sizes + [replace(size, seconds=ran + size.seconds) for size in after[1:]]
 
