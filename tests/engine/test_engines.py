@@ -171,6 +171,46 @@ def test_distributed_actors_hold_their_stage(local_ray: None, tmp_path: Path) ->
     assert sorted(seen.values()) == list(range(1, 9))
 
 
+class Arrive:
+    """One of ``expected`` actors, that works when all of them have come."""
+
+    def __init__(self, folder: Path, expected: int) -> None:
+        self._folder, self._expected = folder, expected
+        (folder / str(os.getpid())).touch()
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        wait_for_actors(self._folder, self._expected)
+        return table
+
+
+def wait_for_actors(folder: Path, expected: int) -> None:
+    until = time.monotonic() + 120
+    while len(os.listdir(folder)) < expected:
+        if time.monotonic() > until:
+            raise ConfigError(f"{len(os.listdir(folder))} actors, and not {expected}")
+        time.sleep(0.05)
+
+
+def test_distributed_pool_grows_though_readers_would_take_every_cpu(
+    local_ray: None, tmp_path: Path
+) -> None:
+    actors, shards = tmp_path / "actors", tmp_path / "shards"
+    actors.mkdir()
+    shards.mkdir()
+
+    def read(name: str) -> pa.Table:
+        if int(name) > 3:
+            wait_for_actors(actors, 2)
+        return read_toy(name)
+
+    # Of the four CPUs the readers find more than half free, until the second actor has come.
+    steps = [Step("arrive", Arrive, (actors, 2), PoolConfig(max_size=2, num_cpus=1.25))]
+    names = [str(number) for number in range(20)]
+    results = list(engine_for(EngineConfig()).run_shards(names, read, steps, Commit(shards)))
+    assert sorted(result.name for result in results) == sorted(names)
+    assert len(os.listdir(actors)) == 2
+
+
 class CountThreads:
     def __call__(self, table: pa.Table) -> pa.Table:
         import torch

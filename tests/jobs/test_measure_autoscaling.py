@@ -1,4 +1,4 @@
-"""The measurement of autoscaling in its short form: one made-up GPU node comes, and goes."""
+"""The measurement of autoscaling: made-up GPU nodes come and go, and a pool with them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ SCRIPT = Path(__file__).resolve().parents[1] / "measurements" / "autoscaling.py"
 
 @pytest.mark.cluster
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_autoscaling_grows_with_the_queue_and_shrinks_when_idle(tmp_path: Path) -> None:
-    # A node must not go before the actor that it came for has started.
-    short = ["--shards", "4", "--seconds", "0.5", "--idle-seconds", "6"]
     done = subprocess.run(
-        [sys.executable, SCRIPT, tmp_path, *short], capture_output=True, text=True, timeout=380
+        [sys.executable, SCRIPT, tmp_path], capture_output=True, text=True, timeout=580
     )
     assert done.returncode == 0, done.stdout + done.stderr
     sizes = json.loads((tmp_path / "sizes.json").read_text())
@@ -29,4 +27,6 @@ def test_autoscaling_grows_with_the_queue_and_shrinks_when_idle(tmp_path: Path) 
     assert sizes[0]["nodes"] == sizes[-1]["nodes"] == 1
     busy = [size for size in sizes if size["actors"]["label"]]
     assert busy and all(size["gpus"] >= size["actors"]["label"] for size in busy)
+    actors = [size["actors"]["label"] for size in sizes]
+    assert max(actors) == 2 and actors[0] == actors[-1] == 0
     assert sizes[-1]["actors"] == {"label": 0, "align": 0}

@@ -32,7 +32,7 @@ import ray
 import ray.data
 import ray.exceptions
 from ray._private.log import PlainRayHandler
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -96,13 +96,6 @@ _PARCEL = pa.schema(
         pa.field("error", pa.string()),
     ]
 )
-
-
-_AS_TASK: dict[str, Any] = {
-    "batch_size": 1,
-    "batch_format": "pyarrow",
-    "num_cpus": _TASK_CPUS,
-}
 
 
 def connect(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
@@ -208,7 +201,7 @@ class RayEngine:
         with _counted_tries(self._shard_seconds) as watch, watched(pools, report):
             with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
                 dataset = _parcels(names, lambda name: _read_parcel(name, read), steps, watch)
-                dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_AS_TASK)
+                dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_as_tasks(steps))
             for batch in _batches(dataset):
                 for row in batch.to_pylist():
                     result = _result(row)
@@ -368,10 +361,16 @@ class _Sources(Datasource):
 
 
 def _read(
-    sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]], num_cpus: float
+    sources: Sequence[Any],
+    reader: Callable[[Any], Iterable[pa.Table]],
+    num_cpus: float,
+    compute: TaskPoolStrategy | None = None,
 ) -> Dataset:
     return ray.data.read_datasource(
-        _Sources(sources, reader), override_num_blocks=len(sources), num_cpus=num_cpus
+        _Sources(sources, reader),
+        override_num_blocks=len(sources),
+        num_cpus=num_cpus,
+        compute=compute,
     )
 
 
@@ -393,10 +392,37 @@ def _parcels(
         groups,
         lambda group: (_carrying(parcel, source) for source in group),
         num_cpus=_TASK_CPUS,
+        compute=_tasks_at_once(steps),
     )
     for together in _joined(steps):
-        dataset = _map_parcels(dataset, together, watch)
+        if together[0].pool is None:
+            dataset = dataset.map_batches(
+                _run_in_task, fn_args=(together, watch), **_as_tasks(steps)
+            )
+        else:
+            dataset = _map_in_actors(dataset, together, together[0].pool, watch)
     return dataset
+
+
+def _as_tasks(steps: Sequence[Step]) -> dict[str, Any]:
+    return {
+        "batch_size": 1,
+        "batch_format": "pyarrow",
+        "num_cpus": _TASK_CPUS,
+        "compute": _tasks_at_once(steps),
+    }
+
+
+def _tasks_at_once(steps: Sequence[Step]) -> TaskPoolStrategy | None:
+    """Where a pool can grow, as many readers, and as many writers, as it can have actors.
+
+    Ray Data adds an actor only when its share of the CPUs has room for a whole one. Readers run
+    ahead of the models until the object store is half full, and without an end to their number
+    they take every CPU that a new node brings, so that its GPU stays idle.
+    """
+    pools = [step.pool for step in steps if step.pool]
+    growing = [pool.max_size for pool in pools if pool.max_size > pool.min_size]
+    return TaskPoolStrategy(max(growing)) if growing else None
 
 
 def _joined(steps: Sequence[Step]) -> list[list[Step]]:
@@ -414,10 +440,9 @@ def _pool_name(steps: Sequence[Step]) -> str:
     return "+".join(step.name for step in steps)
 
 
-def _map_parcels(dataset: Dataset, steps: Sequence[Step], watch: _Watch) -> Dataset:
-    pool = steps[0].pool
-    if pool is None:
-        return dataset.map_batches(_run_in_task, fn_args=(steps, watch), **_AS_TASK)
+def _map_in_actors(
+    dataset: Dataset, steps: Sequence[Step], pool: PoolConfig, watch: _Watch
+) -> Dataset:
     gpus = {"num_gpus": pool.num_gpus} if pool.num_gpus else {}
     return dataset.map_batches(
         # Ray shows actors under the name of their class.
