@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,6 +212,41 @@ def test_distributed_pool_grows_though_readers_would_take_every_cpu(
     results = list(engine_for(EngineConfig()).run_shards(names, read, steps, Commit(shards)))
     assert sorted(result.name for result in results) == sorted(names)
     assert len(os.listdir(actors)) == 2
+
+
+MORE_THAN_THE_STORE = """
+import logging
+import pyarrow as pa
+import ray
+from ray._private.internal_api import memory_summary
+from xner.config import EngineConfig
+from xner.engine.choose import engine_for
+
+ray.init(
+    address="local", num_cpus=2, object_store_memory=80 * 2**20, include_dashboard=False,
+    _node_ip_address="127.0.0.1", logging_level=logging.ERROR,
+)
+
+def read(number):
+    yield pa.table({"x": pa.array([number] * 2**20, pa.int64()), "filler": [b"." * 12] * 2**20})
+
+held = engine_for(EngineConfig()).read(range(12), read).held()
+counts = pa.concat_tables(table.select(["x"]) for table in held)["x"].value_counts().to_pylist()
+assert sorted((each["values"], each["counts"]) for each in counts) == [
+    (number, 2**20) for number in range(12)
+]
+print(memory_summary(ray.get_runtime_context().gcs_address, stats_only=True))
+"""
+
+
+@pytest.mark.slow
+def test_distributed_holds_more_than_the_object_store() -> None:
+    """In a process of its own, whose Ray has a store for a third of what is held."""
+    done = subprocess.run(
+        [sys.executable, "-c", MORE_THAN_THE_STORE], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Spilled [1-9]\d+ MiB", done.stdout), done.stdout
 
 
 class CountThreads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -330,28 +331,32 @@ def start(recipe: str, log: Path) -> subprocess.Popen[bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_project_corpus_survives_kill_9_of_the_driver(project_config: Made, tmp_path: Path) -> None:
-    engine = {"kind": "ray", "num_cpus": 2}
+def test_project_corpus_survives_kill_9_and_termination_of_the_driver(
+    project_config: Made, tmp_path: Path
+) -> None:
     calm, killed = tmp_path / "calm", tmp_path / "killed"
+    run_inline(project_config(calm))
     log = tmp_path / "log"
-    recipe = write_recipe(project_config(calm, engine=engine), tmp_path)
-    assert start(recipe, log).wait() == 0, log.read_text()
-
+    engine = {"kind": "ray", "num_cpus": 2}
     recipe = write_recipe(project_config(killed, engine=engine), tmp_path)
     moment = random.Random(time.time_ns())
     committed: dict[str, int] = {}
-    for attempt in range(3):
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
         job = start(recipe, log)
-        goal = len(committed) + moment.randint(attempt > 0, 3)
-        while len(found := list(killed.rglob("*.parquet"))) < goal and job.poll() is None:
+        goal = len(committed) + moment.randint(number == signal.SIGTERM, 3)
+        while len(list(killed.rglob("*.parquet"))) < goal and job.poll() is None:
             time.sleep(0.02)
         time.sleep(moment.random() * 0.3)
-        job.send_signal(signal.SIGKILL)
+        job.send_signal(number)
+        if number == signal.SIGTERM:
+            assert job.wait(60) == 128 + signal.SIGTERM, log.read_text()
+            said = re.search(r"stopped with (\d+) of (\d+) shards committed", log.read_text())
+            assert said, log.read_text()
+            assert len(committed) <= int(said[1]) < int(said[2]) == len(shards(calm))
         job.wait()
         # Committed shards stay as they are, to the last moment of the dead run's workers.
         time.sleep(2)
-        found = list(killed.rglob("*.parquet"))
-        for path in found:
+        for path in killed.rglob("*.parquet"):
             name = str(path)
             written = path.stat().st_mtime_ns
             assert committed.setdefault(name, written) == written, f"{name} was computed twice"
