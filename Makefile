@@ -55,7 +55,7 @@ benchmark: $(ALIGNERS)/.ready ## Our speed against what others would run: about 
 	$(BIN)/python jobs/benchmark.py jobs/recipes/benchmark.toml \
 		--aligners_python $(ALIGNERS)/bin/python $(OPTIONS)
 
-chaos: $(READY) ## The main job while nodes, actors, tasks and itself are killed: a quarter of an hour.
+chaos: $(READY) ## The main job while nodes, actors, tasks and itself are killed: twenty minutes.
 	$(BIN)/python tests/measurements/chaos.py runs/chaos $(OPTIONS)
 
 docs: $(READY) ## The API from the docstrings, as HTML: runs/docs/index.html.
@@ -69,7 +69,7 @@ measure-aligner: $(READY) ## Aligners compared on parallel gold: over an hour; D
 	$(BIN)/pip install --quiet --editable '.[eflomal]'
 	$(BIN)/python tests/measurements/aligner.py '$(DATA)'
 
-measure-autoscaling: $(READY) ## GPU nodes that come with the queue and go when idle, made up: a minute or two.
+measure-autoscaling: $(READY) ## GPU nodes that come with the queue and go when idle, made up: three minutes.
 	$(BIN)/python tests/measurements/autoscaling.py runs/autoscaling
 
 measure-corpus: $(READY) ## Reading, cleaning and sampling on real text; DATA= names the folder.
