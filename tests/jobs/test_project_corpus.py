@@ -87,6 +87,8 @@ def test_project_corpus_shards_open_in_the_field_s_own_form(
     assert names[:3] == ["O", "B-PER", "I-PER"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_project_corpus_engines_give_the_same_shards(
     project_config: Made, pairs: Path, word_aligner: Path, tmp_path: Path, local_ray: None
 ) -> None:
