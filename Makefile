@@ -24,7 +24,7 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $(READY)
 
-quickstart: $(READY) ## The whole way on the built-in data: seven minutes on two cores.
+quickstart: $(READY) ## The whole way on the built-in data: up to nine minutes on two cores.
 	$(BIN)/python jobs/quickstart.py
 
 test: lint ## Format, lint and type checks, then all tests.
