@@ -20,7 +20,7 @@ import tenacity
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-# Two of them that start at once on two cores need longer than Ray gives them.
+# Two Rays that start at once on two cores need longer than Ray gives them.
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
 
 

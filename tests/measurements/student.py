@@ -45,7 +45,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "opposite_focal": {"name": "opposite_focal", "form": "shifted", "gamma": 1.0},
 }
 # The encoder knows Latin letters, and of Chinese not even most characters.
-NEW_CHARACTERS = {"zh": 3}
+NEW_CHARACTERS = {"zh": {"new_characters": 3}}
 # What a student learns from, and how. Chinese is learned longer, from all the news there is, and no
 # label is doubted.
 STUDENTS: dict[str, dict[str, Any]] = {
@@ -146,7 +146,7 @@ def train_supervised(steps: Steps, data: Path, encoder: Path) -> dict[str, float
             "supervised-zh",
             {
                 "encoder": str(encoder),
-                "new_characters": NEW_CHARACTERS["zh"],
+                **NEW_CHARACTERS["zh"],
                 "data": [gsdsimp(data, "train")],
                 "dev": [gsdsimp(data, "dev")],
                 **NO_DROPOUT,
@@ -189,10 +189,9 @@ def student_recipe(
     lang: str, loss: str, epochs: int, seed: int = 0, **source: Any
 ) -> dict[str, Any]:
     """A student continued from the teacher; ``source``: which of the pseudo-labels it reads."""
-    characters = {"new_characters": NEW_CHARACTERS[lang]} if lang in NEW_CHARACTERS else {}
     return {
         "encoder": str(OUTPUT / "teacher"),
-        **characters,
+        **NEW_CHARACTERS.get(lang, {}),
         "data": [
             {
                 "path": str(OUTPUT / f"pseudo-{lang}"),

@@ -1,6 +1,6 @@
 """The nodes of the Ray cluster; apart from all else, for the actor of `xner.engine.tries` asks too.
 
-What that actor imports is paid for in every run, and Ray alone is the half of what Ray Data costs.
+What that actor imports is paid for in every run; Ray Data would make it two seconds of a core.
 """
 
 from __future__ import annotations

@@ -162,11 +162,11 @@ class TaggerTask:
         return tokenizer
 
     def make_model(self) -> nn.Module:
-        return self._new_tagger()
-
-    def _new_tagger(self) -> PreTrainedModel:
         with self.encoder.files() as folder:
-            return new_model(folder, self.labels, self.dropout, self.characters)[0]
+            return self._new_tagger(folder)
+
+    def _new_tagger(self, folder: Path) -> PreTrainedModel:
+        return new_model(folder, self.labels, self.dropout, self.characters)[0]
 
     def epoch(self, number: int) -> EpochWindows:
         if self.mixture is None:
@@ -225,7 +225,8 @@ class StudentsTask(TaggerTask):
     """
 
     def make_model(self) -> nn.Module:
-        return Students(self._new_tagger(), self._new_tagger())
+        with self.encoder.files() as folder:
+            return Students(self._new_tagger(folder), self._new_tagger(folder))
 
     def epoch(self, number: int) -> EpochWindows:
         agreement = self.loss_config.agreement
