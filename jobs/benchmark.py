@@ -12,7 +12,6 @@ from typing import Any
 
 from xner.command_line import run_job
 from xner.config import BenchmarkConfig
-from xner.evaluation.benchmark import measure
 from xner.report.terminal import print_summary, write_summary
 from xner.shards.storage import Folder
 
@@ -21,6 +20,9 @@ _log = logging.getLogger("xner.benchmark")
 
 def main(config: BenchmarkConfig) -> None:
     """Measure, keep the summary, and show it."""
+    # torch takes seconds to come: --help and a wrong recipe do not wait for it.
+    from xner.evaluation.benchmark import measure
+
     summary = measure(config, _log.info)
     write_summary(Folder.at(config.output), summary)
     print_summary("benchmark", shown(summary))

@@ -12,12 +12,14 @@ from xner.command_line import run_job
 from xner.config import TrainAlignerConfig
 from xner.engine.choose import connect_for_training
 from xner.report.terminal import print_summary
-from xner.training.aligner import train_aligner
-from xner.training.runs import as_rows, state_of
 
 
 def main(config: TrainAlignerConfig) -> None:
     """Train, or say that it is done."""
+    # torch takes seconds to come: --help and a wrong recipe do not wait for it.
+    from xner.training.aligner import train_aligner
+    from xner.training.runs import as_rows
+
     connect_for_training(config.engine, config.optimization)
     summary = train_aligner(config)
     print_summary(f"train_aligner: {config.output}", as_rows(summary))
@@ -25,6 +27,8 @@ def main(config: TrainAlignerConfig) -> None:
 
 def plan(config: TrainAlignerConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
+    from xner.training.runs import state_of
+
     return {
         "starts from": config.encoder,
         "reads": ", ".join(config.examples),

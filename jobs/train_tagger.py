@@ -14,12 +14,14 @@ from xner.config import TrainTaggerConfig
 from xner.engine.choose import connect_for_training
 from xner.report.card import write_tagger_card
 from xner.report.terminal import print_summary
-from xner.training.runs import as_rows, state_of
-from xner.training.tagger import train_tagger
 
 
 def main(config: TrainTaggerConfig) -> None:
     """Train, or say that it is done."""
+    # torch takes seconds to come: --help and a wrong recipe do not wait for it.
+    from xner.training.runs import as_rows
+    from xner.training.tagger import train_tagger
+
     connect_for_training(config.engine, config.optimization)
     summary = train_tagger(config)
     write_tagger_card(config, summary)
@@ -28,6 +30,8 @@ def main(config: TrainTaggerConfig) -> None:
 
 def plan(config: TrainTaggerConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
+    from xner.training.runs import state_of
+
     return {
         "starts from": config.encoder,
         "reads": ", ".join(source.path for source in config.data),

@@ -14,7 +14,7 @@ from xner.config import AlignerConfig, LinksConfig
 from xner.corpora import miniature
 from xner.engine import stages
 from xner.errors import ConfigError
-from xner.models.aligner import AlignerSettings
+from xner.models.folders import AlignerSettings
 from xner.models.hmm import WordAlignerSettings, train
 from xner.projection.decode import COPY
 from xner.projection.evidence import EVIDENCE
@@ -217,7 +217,7 @@ def test_stages_calibrate_as_the_folder_of_the_aligner_says(
         def align(self, requests: Any) -> list[np.ndarray]:
             return [np.array([[0.9, 0, 0]], dtype=np.float32) for _ in requests]
 
-    monkeypatch.setattr(stages, "Aligner", FirstWord)
+    monkeypatch.setattr("xner.models.aligner.Aligner", FirstWord)
     row = {
         "pair_id": "1",
         "corpus": "made",

@@ -37,10 +37,15 @@ from xner.corpora.wikidump import dump_parts, read_head, read_pages
 from xner.corpora.wikitext import plain_page
 from xner.corpora.wikititles import sql_links, wikidata_links
 from xner.errors import XnerError
-from xner.models.aligner import HEAD_FILE, SETTINGS_FILE, read_settings
-from xner.models.encoder import load_tokenizer, resolve
+from xner.models.encoder import load_tokenizer
+from xner.models.folders import (
+    HEAD_FILE,
+    SETTINGS_FILE,
+    entity_types,
+    read_settings,
+    resolve,
+)
 from xner.models.hmm import languages_of
-from xner.models.tagger import entity_types
 from xner.models.tiny import train_tokenizer
 from xner.shards.ledger import RUN_FILE, Run, statistics_of
 from xner.shards.schema import PAIRS, PSEUDO, tag_names, with_tag_names

@@ -37,7 +37,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders `teacher`, `packed` and `single` of random weights: what they find is wrong."""
     import torch
 
-    from xner.models.aligner import AlignerSettings, new_network, save_aligner
+    from xner.models.aligner import new_network, save_aligner
+    from xner.models.folders import AlignerSettings
     from xner.models.tagger import new_model, save_tagger
     from xner.models.tiny import new_encoder_folder
 

@@ -284,6 +284,25 @@ def test_project_corpus_pins_a_hub_model_to_its_commit(
     assert (found.model, found.revision) == ("someone/teacher", "0123abc")
 
 
+def test_project_corpus_is_planned_without_loading_what_computes(
+    project_config: Made, tmp_path: Path
+) -> None:
+    recipe = write_recipe(project_config(tmp_path / "out"), tmp_path)
+    script = f"""
+import runpy, sys
+sys.argv = ["project_corpus", {recipe!r}, "--dry-run"]
+try:
+    runpy.run_path("jobs/project_corpus.py", run_name="__main__")
+finally:
+    assert {{"ray", "torch", "transformers"}}.isdisjoint(sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "shards pending" in done.stdout
+
+
 def test_project_corpus_reports_broken_and_empty_shards(
     project_config: Made, pairs: Path, tmp_path: Path
 ) -> None:

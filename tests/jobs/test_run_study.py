@@ -44,7 +44,7 @@ GRID: dict[str, Any] = {
 SMALL: dict[str, Any] = {
     "losses": [{"name": "opposite_focal"}],
     "initialisations": ["teacher"],
-    "seeds": [0, 1],
+    "sizes": [60],
 }
 
 
@@ -177,7 +177,7 @@ def test_run_study_killed_and_resumed_equals_undisturbed(world: Path, tmp_path: 
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     run(command(world, undisturbed))
     num_cells = len(scores_in(undisturbed))
-    students = 64 if IS_FULL else 16
+    students = 64 if IS_FULL else 8
     assert num_cells == students + 2 + 4
 
     arguments = command(world, killed)

@@ -13,7 +13,7 @@ from xner.config import PrepareConfig, ProjectConfig
 from xner.corpora import miniature
 from xner.engine.recipes import CorpusPreparation, CorpusProjection
 from xner.errors import ConfigError
-from xner.models.encoder import content_hash, resolve
+from xner.models.folders import content_hash, resolve
 from xner.shards import schema
 from xner.shards.ledger import RUN_FILE
 from xner.shards.storage import Folder

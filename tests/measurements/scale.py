@@ -81,7 +81,8 @@ def measure(series: Sequence[int], num_simulated: int, limit_seconds: float) -> 
 
 def make_models(folder: Path) -> None:
     """A teacher and an aligner of random weights."""
-    from xner.models.aligner import AlignerSettings, new_network, save_aligner
+    from xner.models.aligner import new_network, save_aligner
+    from xner.models.folders import AlignerSettings
     from xner.models.tagger import new_model, save_tagger
     from xner.models.tiny import new_encoder_folder
 

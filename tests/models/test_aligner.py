@@ -15,7 +15,6 @@ from xner.models import aligner as module
 from xner.models.aligner import (
     Aligner,
     AlignerNetwork,
-    AlignerSettings,
     alignment_loss,
     collate,
     encode_requests,
@@ -26,6 +25,7 @@ from xner.models.aligner import (
     targets,
 )
 from xner.models.encoder import load_tokenizer
+from xner.models.folders import AlignerSettings
 from xner.models.tiny import new_encoder_folder
 from xner.text.words import segment
 

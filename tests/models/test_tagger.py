@@ -12,13 +12,13 @@ from transformers import AutoModelForTokenClassification, pipeline
 from xner.config import ModelConfig
 from xner.errors import ConfigError
 from xner.models.encoder import load_tokenizer
+from xner.models.folders import entity_types
 from xner.models.losses import IGNORED
 from xner.models.tagger import (
     Tagger,
     at_positions,
     collate,
     encode,
-    entity_types,
     label_ids,
     new_model,
     save_tagger,

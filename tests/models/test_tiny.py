@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-from xner.models.encoder import content_hash, load_encoder, load_tokenizer, resolve
+from xner.models.encoder import load_encoder, load_tokenizer
+from xner.models.folders import content_hash, resolve
 from xner.models.subwords import Template, split, template
 from xner.models.tiny import MAX_LENGTH, new_encoder_folder
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from xner.models.encoder import content_hash, resolve
+from xner.models.folders import content_hash, resolve
 from xner.shards.storage import Folder
 from xner.training import places
 from xner.training.tagger import train_tagger

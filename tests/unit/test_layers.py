@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,9 +84,20 @@ def test_layers_heavy_libraries_stay_in_their_rooms(library: str) -> None:
             assert place.startswith(tuple(ALLOWED[library])), f"{place} imports {library}"
 
 
-def test_layers_text_needs_the_standard_library_only() -> None:
-    import sys
+# These run a whole training in their own process.
+NEED_ALL = {"quickstart.py", "run_study.py"}
 
+
+def test_layers_jobs_answer_without_loading_what_computes() -> None:
+    """`--help`, a wrong recipe and a driver that only hands out work wait for no torch."""
+    jobs = [str(path) for path in (PROJECT / "jobs").glob("*.py") if path.name not in NEED_ALL]
+    assert len(jobs) > 10
+    load = f"import runpy, sys; [runpy.run_path(path) for path in {jobs}]; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=True)
+    assert {"ray", "torch", "transformers"}.isdisjoint(done.stdout.split())
+
+
+def test_layers_text_needs_the_standard_library_only() -> None:
     for path in (PROJECT / "xner" / "text").glob("*.py"):
         for module in imported(path):
             assert module.split(".")[0] in {*sys.stdlib_module_names, "xner"}, f"{path}: {module}"

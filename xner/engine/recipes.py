@@ -34,9 +34,7 @@ from xner.engine.poison import guarded
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
 from xner.errors import ConfigError, DataError, XnerError
 from xner.models import eflomal
-from xner.models.aligner import read_settings
-from xner.models.encoder import content_hash, resolve
-from xner.models.tagger import entity_types
+from xner.models.folders import content_hash, entity_types, read_settings, resolve
 from xner.models.word_links import require_languages_of
 from xner.shards import schema
 from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run, input_shards

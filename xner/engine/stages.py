@@ -1,7 +1,8 @@
 """The stages of the jobs: each takes a shard's table and returns it with more columns.
 
 A stage holds its model and nothing of the engine that calls it, so the plain loop and the actors
-of Ray Data run the same object. Every stage returns as many rows as it was given.
+of Ray Data run the same object. Every stage returns as many rows as it was given. What computes is
+imported where a model is loaded: the driver, which names stages and runs none, needs no torch.
 """
 
 from __future__ import annotations
@@ -9,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from xner.config import AlignerConfig, ModelConfig, QualityConfig, TeacherConfig
-from xner.models.aligner import Aligner
-from xner.models.tagger import Tagger
 from xner.models.usage import Usage
 from xner.models.word_links import WordLinker, require_languages, word_linker
 from xner.projection.calibration import Calibration
@@ -35,12 +34,16 @@ from xner.text.mentions import Mention
 from xner.text.pairs import SentencePair
 from xner.text.words import Span, segment
 
+if TYPE_CHECKING:
+    from xner.models.aligner import Aligner
+    from xner.models.tagger import Tagger
+
 
 class Label:
     """Adds ``source_mentions``: what the teacher finds in the source sentence."""
 
     def __init__(self, config: TeacherConfig) -> None:
-        self._tagger = Tagger(config)
+        self._tagger = _load_tagger(config)
 
     @property
     def usage(self) -> Usage:
@@ -75,7 +78,7 @@ class Align:
 
     def __init__(self, config: AlignerConfig) -> None:
         self._config = config
-        self._aligner = Aligner(config) if config.model is not None else None
+        self._aligner = _load_aligner(config) if config.model is not None else None
         self._linker = (
             None
             if config.links is None
@@ -224,7 +227,7 @@ class Relabel:
     def __init__(
         self, student: ModelConfig, how: Combination, min_score: float, labels: Sequence[str]
     ) -> None:
-        self._tagger = Tagger(student)
+        self._tagger = _load_tagger(student)
         self._how: Combination = how
         self._min_score = min_score
         self._tags = tags_of(labels)
@@ -287,12 +290,24 @@ class Tag:
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        self._tagger = Tagger(config)
+        self._tagger = _load_tagger(config)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         words = [[(w["start"], w["end"]) for w in row] for row in table["words"].to_pylist()]
         tags, scores = self._tagger.predict(table["text"].to_pylist(), words)
         return _with_columns(table, schema.PREDICTED, {"predicted": tags, "scores": scores})
+
+
+def _load_tagger(config: ModelConfig) -> Tagger:
+    from xner.models.tagger import Tagger
+
+    return Tagger(config)
+
+
+def _load_aligner(config: AlignerConfig) -> Aligner:
+    from xner.models.aligner import Aligner
+
+    return Aligner(config)
 
 
 def _with_columns(table: pa.Table, wanted: pa.Schema, columns: dict[str, list[Any]]) -> pa.Table:

@@ -44,9 +44,10 @@ from xner.engine.recipes import CorpusProjection
 from xner.engine.stages import Align, Label, Project
 from xner.errors import ConfigError
 from xner.models import aligner_tools
-from xner.models.aligner import AlignerSettings, Layout, new_network, save_aligner
+from xner.models.aligner import new_network, save_aligner
 from xner.models.baselines import EntityByEntity, PipelineTeacher
-from xner.models.encoder import pick_device, pick_precision, resolve
+from xner.models.encoder import pick_device, pick_precision
+from xner.models.folders import AlignerSettings, Layout, resolve
 from xner.models.shapes import SHAPES, fit_head, new_encoder_of, shape_of
 from xner.models.speed import machine, product_peak, profiled
 from xner.models.tagger import new_model, save_tagger

@@ -31,7 +31,7 @@ from xner.engine.stages import Tag
 from xner.errors import ConfigError, DataError
 from xner.evaluation.bootstrap import Difference, difference
 from xner.evaluation.tagging import TaggerReport, comparable, evaluate
-from xner.models.tagger import entity_types
+from xner.models.folders import entity_types
 from xner.shards.schema import PREDICTED, TAGGED
 from xner.shards.storage import Folder
 from xner.text.iob2 import OUTSIDE, chunks

@@ -18,16 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import safetensors.torch
 import torch
-from pydantic import Field, ValidationError
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from xner.config import AlignerConfig, Record
+from xner.config import AlignerConfig
 from xner.errors import ConfigError
 from xner.models.batching import Batch, TokenBudget
 from xner.models.encoder import (
@@ -36,9 +34,16 @@ from xner.models.encoder import (
     load_tokenizer,
     pick_device,
     pick_precision,
-    resolve,
     save_weights,
     window_length,
+)
+from xner.models.folders import (
+    HEAD_FILE,
+    SETTINGS_FILE,
+    AlignerSettings,
+    Layout,
+    read_settings,
+    resolve,
 )
 from xner.models.subwords import (
     Subwords,
@@ -54,25 +59,7 @@ from xner.models.subwords import (
 )
 from xner.text.words import Span
 
-SETTINGS_FILE = "aligner.json"
-HEAD_FILE = "aligner_head.safetensors"
-
-Layout = Literal["single", "packed"]
-
 logger = logging.getLogger(__name__)
-
-
-class AlignerSettings(Record):
-    """What aligner.json holds; `score_scale` and `score_bias` calibrate the scores of spans.
-
-    See xner.projection.calibration; they are fitted at the end of training.
-    """
-
-    layout: Layout
-    max_length: int = Field(256, ge=8)
-    score_scale: float = Field(1.0, gt=0)
-    score_bias: float = 0.0
-    format_version: Literal[1] = 1
 
 
 @dataclass(frozen=True)
@@ -404,22 +391,6 @@ def save_aligner(
     head = {name: values.contiguous() for name, values in network.head.state_dict().items()}
     safetensors.torch.save_file(head, folder / HEAD_FILE, metadata={"format": "pt"})
     (folder / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n")
-
-
-def read_settings(folder: Path) -> AlignerSettings:
-    """The settings of a trained aligner. Raises ConfigError when the folder is no aligner."""
-    for name in (SETTINGS_FILE, HEAD_FILE):
-        if not (folder / name).is_file():
-            raise ConfigError(
-                f"{folder}: no {name}, so this is not an aligner; "
-                "train one with jobs/train_aligner.py"
-            )
-    try:
-        return AlignerSettings.model_validate_json((folder / SETTINGS_FILE).read_bytes())
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
-        raise ConfigError(f"{folder / SETTINGS_FILE}: {key}: {problem['msg']}") from error
 
 
 def load_aligner(

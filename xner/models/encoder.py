@@ -6,19 +6,14 @@ a folder computes is named by its content hash, which goes into a run's fingerpr
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
-import huggingface_hub
 import torch
-from huggingface_hub import errors as hub_errors
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -31,111 +26,12 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from xner.errors import ConfigError
-from xner.models.fetching import fetch
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "*.model",
-)
-# The files that decide what a model computes; nothing else is downloaded or hashed.
-MODEL_FILES = (
-    "config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "aligner.json",
-    *TOKENIZER_FILES,
-)
 DEFAULT_WINDOW = 512
 
 Module = TypeVar("Module", bound=nn.Module)
 
 logger = logging.getLogger(__name__)
-
-
-def resolve(name: str | Path, revision: str | None = None) -> Path:
-    """The local folder of a model: `name` itself, a copy of the folder at a URL, or its snapshot
-    from the Hugging Face hub.
-
-    Raises ConfigError for a folder without config.json, tokenizer or safetensors, and for a hub
-    name that does not exist or cannot be reached; TransientError for a URL that does not answer.
-    """
-    folder = Path(name).expanduser()
-    if "://" in str(name):
-        folder = fetch(str(name), MODEL_FILES, revision)
-    elif not folder.is_dir():
-        folder = _download(str(name), revision)
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"{folder}: no config.json, so this is not a model folder")
-    if not _matching(folder, ("*.safetensors",)):
-        pickled = _matching(folder, ("*.bin", "*.pt", "*.pth", "*.ckpt"))
-        found = f"found {pickled[0].name}: convert it to safetensors" if pickled else "found none"
-        raise ConfigError(f"{folder}: weights must be *.safetensors; {found}")
-    if not _matching(folder, TOKENIZER_FILES):
-        raise ConfigError(f"{folder}: no tokenizer (expected tokenizer.json beside config.json)")
-    _check_indices(folder)
-    return folder
-
-
-def _check_indices(folder: Path) -> None:
-    """Refuse an index that names other files than safetensors of the folder.
-
-    transformers would unpickle the one, and leave the folder for the other.
-    """
-    for path in _matching(folder, ("*.safetensors.index.json",)):
-        try:
-            names = set(json.loads(path.read_bytes())["weight_map"].values())
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ConfigError(f"{path}: not an index of weights: {error!r}") from error
-        there = {each.name for each in _matching(folder, ("*.safetensors",))}
-        if strangers := names - there:
-            raise ConfigError(
-                f"{path}: names {min(map(str, strangers))!r}; expected *.safetensors beside it"
-            )
-
-
-def _download(name: str, revision: str | None) -> Path:
-    looks_like_path = name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
-    if looks_like_path:
-        raise ConfigError(f"{name}: no such folder (a model is a folder or a name on the hub)")
-    at = f"{name} at revision {revision}" if revision else name
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                name, revision=revision, allow_patterns=list(MODEL_FILES)
-            )
-        )
-    except (
-        hub_errors.HFValidationError,
-        hub_errors.RepositoryNotFoundError,
-        hub_errors.RevisionNotFoundError,
-    ) as error:
-        raise ConfigError(
-            f"{at}: neither a folder here nor a model that the Hugging Face hub shows you "
-            f"({type(error).__name__})"
-        ) from error
-    except (
-        hub_errors.HfHubHTTPError,
-        hub_errors.LocalEntryNotFoundError,
-        hub_errors.OfflineModeIsEnabled,
-    ) as error:
-        raise ConfigError(
-            f"{at}: no such folder here, and the Hugging Face hub cannot be reached "
-            f"({type(error).__name__}); download the model elsewhere and name its folder"
-        ) from error
-
-
-def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns)
-    )
 
 
 def load_config(folder: Path) -> PretrainedConfig:
@@ -327,13 +223,3 @@ def window_length(
             f"max_length = {wanted}, but this encoder reads at most {limit} sub-words"
         )
     return wanted or min(limit, DEFAULT_WINDOW)
-
-
-def content_hash(folder: Path) -> str:
-    """sha256 (hex) over names and contents of the files that decide what the model computes."""
-    digest = hashlib.sha256()
-    for path in _matching(folder, MODEL_FILES):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").digest()
-        digest.update(len(path.name).to_bytes(4) + path.name.encode() + content)
-    return digest.hexdigest()

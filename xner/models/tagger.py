@@ -18,7 +18,6 @@ import torch
 from torch import nn
 from transformers import (
     AutoModelForTokenClassification,
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -34,11 +33,11 @@ from xner.models.encoder import (
     load_weights,
     pick_device,
     pick_precision,
-    resolve,
     save_weights,
     window_length,
     with_dropout,
 )
+from xner.models.folders import require_tags, resolve
 from xner.models.losses import IGNORED
 from xner.models.subwords import Windowed, ranges, split, template, windowed, words_of
 from xner.text import iob2
@@ -249,15 +248,6 @@ def save_tagger(
     save_weights(model, tokenizer, Path(folder))
 
 
-def entity_types(folder: Path) -> list[str]:
-    """The entity types that a tagger knows, in the order of its labels, without its weights.
-
-    Raises ConfigError for a model whose labels are not IOB2.
-    """
-    tags = _tags_of(load_config(folder), folder)
-    return list(dict.fromkeys(tag[2:] for tag in tags if tag != "O"))
-
-
 class Tagger:
     """A trained tagger on its device. Raises ConfigError for a model whose labels are not IOB2."""
 
@@ -287,7 +277,8 @@ class Tagger:
         folder = resolve(config.model, config.revision)
         tokenizer = load_tokenizer(folder)
         model, missing = load_weights(AutoModelForTokenClassification, folder)
-        _tags_of(model.config, folder)
+        labels = model.config.id2label
+        require_tags([labels[number] for number in range(model.config.num_labels)], folder)
         if missing:
             raise ConfigError(
                 f"{folder}: not a token classification model: it lacks {min(missing)}"
@@ -355,15 +346,3 @@ class Tagger:
         again[1:] = (np.diff(encoded.read_at) == 0) & (encoded.read_at[1:] >= 0)
         word_ids[again] = self._going_on[word_ids[again]]
         return word_ids, scores[encoded.read_at], encoded.word_bounds
-
-
-def _tags_of(config: PretrainedConfig, folder: Path) -> list[str]:
-    """The labels of a tagger in the order of their numbers. Raises ConfigError for others."""
-    tags = [str(config.id2label.get(number)) for number in range(config.num_labels)]
-    wrong = [tag for tag in tags if tag != "O" and not (tag[:2] in ("B-", "I-") and tag[2:])]
-    if wrong or "O" not in tags:
-        raise ConfigError(
-            f"{folder}: the labels of a tagger are IOB2 (O, B-PER, I-PER, ...); "
-            f"this model's are {', '.join(tags)}"
-        )
-    return tags

@@ -31,7 +31,6 @@ from xner.corpora.alignment_set import AlignmentExample, read_examples
 from xner.errors import ConfigError
 from xner.models.aligner import (
     Aligner,
-    AlignerSettings,
     Encoded,
     alignment_loss,
     collate,
@@ -43,6 +42,7 @@ from xner.models.aligner import (
     targets,
 )
 from xner.models.encoder import load_tokenizer, window_length
+from xner.models.folders import AlignerSettings
 from xner.projection.calibration import IDENTITY, calibration_error, fit_calibration
 from xner.projection.decode import Candidate, candidates
 from xner.shards.storage import Folder

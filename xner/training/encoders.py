@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from xner.models.encoder import content_hash, resolve
+from xner.models.folders import content_hash, resolve
 from xner.models.tiny import new_encoder_folder
 from xner.shards.storage import Folder
 from xner.training.places import local_copy
