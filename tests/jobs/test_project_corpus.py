@@ -388,3 +388,5 @@ def test_project_corpus_survives_kill_9_and_termination_of_the_driver(
     for name, written in committed.items():
         assert os.stat(name).st_mtime_ns == written, f"{name} was computed twice"
     assert [path for path in killed.rglob("_tmp*")] == []
+    # Of Ray's processes, only what they have to say comes on the console.
+    assert not re.search(r"^\(.*Set ray log level", log.read_text(), re.MULTILINE)

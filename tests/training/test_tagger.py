@@ -398,7 +398,7 @@ def test_tagger_students_need_an_epoch_to_agree_in(tagger_recipe: Any) -> None:
 def test_tagger_without_entities_is_refused(tagger_recipe: Any, tmp_path: Path) -> None:
     (tmp_path / "plain.conll").write_text("der O\nMann O\n\nein O\nZug O\n\n")
     recipe = tagger_recipe(data=[TaggedSourceConfig(path=str(tmp_path / "plain.conll"))])
-    with pytest.raises(ConfigError, match="not one entity"):
+    with pytest.raises(ConfigError, match="not one entity in its 2 sentences"):
         train_tagger(recipe)
 
 

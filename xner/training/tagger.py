@@ -290,7 +290,10 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     training = [example.sentence for example in examples]
     labels = sorted({split_tag(t)[1] for s in training for t in s.tags if t != OUTSIDE})
     if not labels:
-        raise ConfigError("data: not one entity in it; a tagger needs tags to learn from")
+        cause = "a tagger needs tags to learn from"
+        if any(source.format == "pseudo" for source in config.data):
+            cause += "; how many mentions were found, and why they were refused, is in the shards' summary.json"
+        raise ConfigError(f"data: not one entity in its {len(training)} sentences; {cause}")
 
     encoder = find_encoder(
         config.encoder, (s.text for s in training), run_folder, config.optimization.seed
