@@ -292,7 +292,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     if not labels:
         cause = "a tagger needs tags to learn from"
         if any(source.format == "pseudo" for source in config.data):
-            cause += "; how many mentions were found, and why they were refused, is in the shards' summary.json"
+            cause += "; the shards' summary.json tells how many were found, and why refused"
         raise ConfigError(f"data: not one entity in its {len(training)} sentences; {cause}")
 
     encoder = find_encoder(
