@@ -37,7 +37,7 @@ from xner.corpora.wikidump import dump_parts, read_head, read_pages
 from xner.corpora.wikitext import plain_page
 from xner.corpora.wikititles import sql_links, wikidata_links
 from xner.errors import XnerError
-from xner.models.encoder import load_tokenizer
+from xner.models.encoder import load_config, load_tokenizer
 from xner.models.folders import (
     HEAD_FILE,
     SETTINGS_FILE,
@@ -428,7 +428,8 @@ READERS = {
     ),
     "shard": Reader(_shard, noisy(_TABLE)),
     "run_record": Reader(_run, written({"job": "job", "a": 2, "b": {"c": 1}})),
-    "model_config": Reader(_model_file("config.json", entity_types), written(BERT), 0.2),
+    "entity_types": Reader(_model_file("config.json", entity_types), written(BERT)),
+    "model_config": Reader(_model_file("config.json", load_config), written(BERT), 0.2),
     "tokenizer": Reader(_model_file("tokenizer.json", load_tokenizer), written(TOKENIZER), 0.1),
     "tokenizer_config": Reader(
         _model_file("tokenizer_config.json", load_tokenizer),

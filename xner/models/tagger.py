@@ -278,7 +278,7 @@ class Tagger:
         tokenizer = load_tokenizer(folder)
         model, missing = load_weights(AutoModelForTokenClassification, folder)
         labels = model.config.id2label
-        require_tags([labels[number] for number in range(model.config.num_labels)], folder)
+        require_tags([str(labels.get(n)) for n in range(model.config.num_labels)], folder)
         if missing:
             raise ConfigError(
                 f"{folder}: not a token classification model: it lacks {min(missing)}"
