@@ -1,10 +1,10 @@
 """`make chaos`: the main job on a cluster where everything dies, against a run in peace.
 
 Several real raylets of this machine are the cluster, each with a GPU that is only a number; the
-models have random weights. While the job runs, nodes are removed without a word and others added,
-actors and the processes of tasks are killed, and the job itself is, and then run again: each with
-SIGKILL, at moments that a seed draws. At the end the output must be that of an undisturbed run, and
-nothing else must be left of the dead.
+models have random weights. While the job runs, nodes are removed without a word or after a notice,
+as spot machines are, and others added; actors and the processes of tasks are killed, and the job
+itself is, and then run again: each with SIGKILL, at moments that a seed draws. At the end the
+output must be that of an undisturbed run, and nothing else must be left of the dead.
 
 Of each file it is also seen whether it was written more than once (``rewritten``): by a commit that
 was killed between the file's appearance and its report, and then tried again.
@@ -28,6 +28,7 @@ from typing import Any
 
 import psutil
 import tomli_w
+from ray._private.node import Node
 from ray.cluster_utils import Cluster
 from scale import make_models
 from steps import PROJECT
@@ -43,11 +44,14 @@ _NUM_NODES = 2
 _NODE = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 100 * 2**20}
 
 # Killed in this proportion: processes die more often than machines.
-_KINDS = ("actor", "task", "node", "driver", "actor", "task", "node", "driver", "actor", "task")
+_KINDS = ("actor", "task", "node", "driver", "notice", "actor", "task", "node", "driver", "actor")
 
 # A kill comes this long after the run has come so far, and waits no longer for it to do so.
 _PAUSE_SECONDS = 3.0
 _PATIENCE_SECONDS = 120.0
+
+# Between the notice that a machine will be taken and its end; clouds give 30 seconds and more.
+_NOTICE_SECONDS = 5
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -199,6 +203,14 @@ def add_node(nodes: Cluster) -> None:
     repeated(nodes.add_node, **_NODE)
 
 
+def give_notice(node: Node, address: str) -> None:
+    """Tell the cluster that a node will be taken, as its autoscaler does for spot machines."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", address]
+    command += ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
+    command += ["--reason-message", "preempted", "--deadline-remaining-seconds"]
+    subprocess.run([*command, str(_NOTICE_SECONDS)], check=True, capture_output=True)
+
+
 @dataclass
 class Chaos:
     """Kills while a job runs; ``kills`` counts them by kind, ``rewritten`` names shards."""
@@ -236,8 +248,11 @@ class Chaos:
             return False
         if kind == "driver":
             self.job.kill()
-        elif kind == "node":
+        elif kind in ("node", "notice"):
             node = draw.choice(sorted(self.nodes.worker_nodes, key=lambda each: each.unique_id))
+            if kind == "notice":
+                give_notice(node, self.nodes.address)
+                self._wait(lambda: False, _NOTICE_SECONDS)
             self.nodes.remove_node(node, allow_graceful=False)
             add_node(self.nodes)
         else:
