@@ -395,7 +395,8 @@ def _parquet_explained(where: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{where}: no such file") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    # A UnicodeDecodeError is pyarrow's complaint about a column's name that is no text.
+    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
         # What pyarrow says of a torn page is an OSError too, but comes from no system call.
         if isinstance(error, OSError) and error.errno is not None:
             raise

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from xner.errors import ConfigError, DataError, TransientError
@@ -104,6 +105,16 @@ def test_storage_broken_parquet_is_a_data_error(tmp_path: Path, content: bytes) 
     with pytest.raises(DataError, match=r"t\.parquet"):
         folder.read_table("t.parquet")
     with pytest.raises(DataError, match=r"t\.parquet"):
+        folder.read_footer("t.parquet")
+
+
+def test_storage_column_whose_name_is_no_text_is_a_data_error(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path))
+    pq.write_table(pa.table({"column": [[1]]}), tmp_path / "t.parquet", store_schema=False)
+    folder.publish("t.parquet", folder.read("t.parquet").replace(b"element", b"\x80lement"))
+    with pytest.raises(DataError, match=r"t\.parquet: not a readable Parquet shard"):
+        folder.read_table("t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet: not a readable Parquet shard"):
         folder.read_footer("t.parquet")
 
 
