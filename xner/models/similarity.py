@@ -23,9 +23,9 @@ from xner.models.encoder import (
     load_tokenizer,
     pick_device,
     pick_precision,
-    resolve,
     window_length,
 )
+from xner.models.folders import resolve
 from xner.models.subwords import links, offsets_of, ranges, split, template, windowed, words_of
 from xner.models.tagger import collate
 from xner.text.pairs import SentencePair
