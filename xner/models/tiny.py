@@ -67,7 +67,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 def new_encoder_folder(texts: Iterable[str], folder: str | Path, seed: int) -> Path:
     """Write a Hugging Face folder: a tokenizer trained on `texts`, config, random weights.
 
-    The same texts and seed give the same files. The folder is read by xner.models.encoder.resolve
+    The same texts and seed give the same files. The folder is read by xner.models.folders.resolve
     and by transformers' Auto classes.
     """
     folder = Path(folder)
