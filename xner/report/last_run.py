@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from xner.engine.flow import ClusterSize
 from xner.errors import DataError
@@ -71,6 +72,7 @@ def _plot(
         for name in names:
             axes.step(minutes, [row[name] for row in rows], where="post", label=plain(name))
         axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("minutes")
 
     return drawn(draw, "number")
