@@ -1,7 +1,6 @@
-"""Loading pretrained encoders: a hub name or a folder in, weights and a fast tokenizer out.
+"""Loading pretrained encoders: a model folder in, weights and a fast tokenizer out.
 
-Only safetensors are read and no code that comes with a model is run, so that a model is data. What
-a folder computes is named by its content hash, which goes into a run's fingerprint.
+Only safetensors are read and no code that comes with a model is run, so that a model is data.
 """
 
 from __future__ import annotations
