@@ -38,8 +38,10 @@ def fuzz(name: str, *options: str) -> None:
         draw = run.hypothesis.fuzz_one_input  # type: ignore[attr-defined]
 
         def one(choices: bytes) -> None:
+            before = counts["cases"]
             draw(choices)
-            if counts["cases"] % _TELL_EVERY == 0:
+            # Of too few choices no case comes.
+            if counts["cases"] > before and counts["cases"] % _TELL_EVERY == 0:
                 print(f"{name}: {counts['cases']} cases, {counts['read']} read", flush=True)
 
         atheris.Setup([sys.argv[0], *options], one)

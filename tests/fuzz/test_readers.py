@@ -514,15 +514,12 @@ def _peak_bytes() -> int:
 def test_readers_end_in_a_result_or_in_our_own_errors(
     name: str, tmp_path: Path, summary: dict[str, Any]
 ) -> None:
-    reader, counts = READERS[name], Counter[str]()
+    reader, counts = READERS[name], Counter(cases=0, read=0)
     started, peak = time.perf_counter(), _peak_bytes()
     checked(reader, tmp_path, counts)()
     grown = _peak_bytes() - peak
     assert grown < READER_BYTES
     seconds = round(time.perf_counter() - started, 1)
-    summary[name] = {
-        **{"cases": counts["cases"], "read": counts["read"]},
-        **{"seconds": seconds, "grown_bytes": grown},
-    }
+    summary[name] = {**counts, "seconds": seconds, "grown_bytes": grown}
     if CASES:
         print(f"{name}: {counts['cases']} cases, {counts['read']} read, {seconds} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,9 @@ def deberta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(request: pytest.FixtureRequest) -> Path:
     """Each of the two families."""
     return request.getfixturevalue(f"{request.param}_folder")
+
+
+@pytest.fixture
+def copy(bert_folder: Path, tmp_path: Path) -> Path:
+    """A folder of the BERT's own, to be damaged."""
+    return Path(shutil.copytree(bert_folder, tmp_path / "model"))

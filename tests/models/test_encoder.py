@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,6 @@ from transformers import AutoModel, CanineTokenizer
 
 from xner.errors import ConfigError
 from xner.models import encoder
-
-
-@pytest.fixture
-def copy(bert_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(bert_folder, tmp_path / "model"))
 
 
 def test_encoder_tokenizer_without_its_own_truncation(copy: Path) -> None:

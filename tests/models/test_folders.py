@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import huggingface_hub
@@ -10,11 +9,6 @@ from huggingface_hub import errors as hub_errors
 
 from xner.errors import ConfigError
 from xner.models import folders
-
-
-@pytest.fixture
-def copy(bert_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(bert_folder, tmp_path / "model"))
 
 
 def test_folders_resolve_folder(folder: Path) -> None:
@@ -134,3 +128,10 @@ def test_folders_resolve_refuses_an_index_of_other_files(copy: Path, index: obje
     (copy / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ConfigError, match=r"safetensors\.index\.json"):
         folders.resolve(copy)
+
+
+@pytest.mark.parametrize("label", ["PER", "B-\ud800"])
+def test_folders_labels_that_are_no_tags_are_refused(copy: Path, label: str) -> None:
+    (copy / "config.json").write_text(json.dumps({"id2label": {"0": "O", "1": label}}))
+    with pytest.raises(ConfigError, match=str(copy)):
+        folders.entity_types(copy)

@@ -7,7 +7,6 @@ is named by its content hash, which goes into a run's fingerprint.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import Field, ValidationError
 from xner.config import Record
 from xner.errors import ConfigError
 from xner.models.fetching import fetch
+from xner.shards.storage import parsed_json
 from xner.text import iob2
 
 SETTINGS_FILE = "aligner.json"
@@ -90,8 +90,8 @@ def _check_indices(folder: Path) -> None:
     """
     for path in _matching(folder, ("*.safetensors.index.json",)):
         try:
-            names = set(json.loads(path.read_bytes())["weight_map"].values())
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            names = set(parsed_json(path.read_bytes())["weight_map"].values())
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{path}: not an index of weights: {error!r}") from error
         there = {each.name for each in _matching(folder, ("*.safetensors",))}
         if strangers := names - there:
@@ -156,10 +156,10 @@ def entity_types(folder: Path) -> list[str]:
     """
     path = folder / "config.json"
     try:
-        labels = json.loads(path.read_bytes()).get("id2label") or {}
+        labels = parsed_json(path.read_bytes()).get("id2label") or {}
         tags = [str(tag) for _, tag in sorted((int(key), tag) for key, tag in labels.items())]
     # A wrong type in a JSON leads to any of these.
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
     require_tags(tags, folder)
     return list(dict.fromkeys(tag[2:] for tag in tags if tag != iob2.OUTSIDE))

@@ -29,7 +29,8 @@ def last_run(shards: Folder) -> list[Part]:
     if run is None:
         return []
     try:
-        sizes = [ClusterSize(**size) for size in run["cluster"]]
+        # A summary of before there were sizes has none.
+        sizes = [ClusterSize(**size) for size in run.get("cluster", ())]
         return [Part("The last run", _ABOUT, figures=_figures(run)), *_cluster(sizes)]
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         where = f"{shards}/{SUMMARY_FILE}"
