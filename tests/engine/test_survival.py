@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -15,7 +16,7 @@ from ray._private.state import actors
 
 from xner.config import EngineConfig, PoolConfig
 from xner.engine.choose import engine_for
-from xner.engine.distributed import _given_up
+from xner.engine.distributed import _connect, _given_up
 from xner.engine.flow import Engine, ShardResult, Step
 from xner.engine.tries import MAX_GIVEN_UP
 from xner.errors import ConfigError, DataError, TransientError, XnerError
@@ -109,6 +110,25 @@ def test_survival_names_the_shard_and_the_step_of_a_bug(engine: Engine) -> None:
         list(engine.run_shards(["7"], read, [Step("err", lambda: wrong, (), POOL)], commit))
     told = str(raised.value) + "".join(getattr(raised.value, "__notes__", []))
     assert "in step err, on shard 7" in told
+
+
+def test_survival_of_a_ray_that_starts_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [Exception("The current node timed out during startup. This could ...")] * 2
+    started = []
+
+    def start(**options: Any) -> None:
+        started.append(options["num_cpus"])
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr("ray.init", start)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    _connect(EngineConfig(num_cpus=3), [])
+    assert started == [3, 3, 3]
+    errors = [ValueError("no such option")]
+    with pytest.raises(ValueError, match="no such option"):
+        _connect(EngineConfig(num_cpus=3), [])
+    assert len(started) == 4
 
 
 class Refused:

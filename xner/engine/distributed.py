@@ -134,13 +134,22 @@ def _connect(config: EngineConfig, pools: Sequence[PoolConfig]) -> None:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if not sys.stderr.isatty():
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
-    ray.init(
-        address="local",
-        num_cpus=max(config.num_cpus or os.cpu_count() or 1, int(reserved) + 1),
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",
-        **options,
+    patiently(
+        "Ray: starting",
+        _start_here,
+        {**options, "num_cpus": max(config.num_cpus or os.cpu_count() or 1, int(reserved) + 1)},
     )
+
+
+def _start_here(options: Mapping[str, Any]) -> None:
+    """Start Ray on this machine. Raises TransientError where it is too busy for Ray's patience."""
+    try:
+        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **options)
+    # Ray has no class for this. What it began ends with this process.
+    except Exception as error:
+        if "timed out during startup" in str(error):
+            raise TransientError(f"this machine is too busy: {error}") from error
+        raise
 
 
 def _warn_if_short(pools: Sequence[PoolConfig]) -> None:
