@@ -669,6 +669,12 @@ class TrainTaggerConfig(Record):
         description="Characters that the encoder does not know and `data` has at least this often "
         "become sub-words of their own: for a script that it was not trained on.",
     )
+    word_aligner: str | None = Field(
+        None,
+        description="Folder of train_word_aligner, from a language that the encoder knows to that "
+        "of `data`: the new characters begin as the mean of the words that they translate, and not "
+        "as unknown ones. For scripts in which a character means something, as the Chinese.",
+    )
     max_length: Count = Field(256, description="Longest window in sub-words.")
     license: str | None = Field(
         None, description="Licence for the model card, as the hub names it; by default `unknown`."
@@ -680,6 +686,12 @@ class TrainTaggerConfig(Record):
     optimization: OptimizationConfig = OptimizationConfig()
     output: str = Field(description="Model folder to write.")
     engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _words_are_for_characters(self) -> TrainTaggerConfig:
+        if self.word_aligner is not None and self.new_characters is None:
+            raise ValueError("word_aligner is for new_characters, which is not set")
+        return self
 
     @model_validator(mode="after")
     def _dev_is_read_once(self) -> TrainTaggerConfig:

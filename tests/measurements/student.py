@@ -45,7 +45,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "opposite_focal": {"name": "opposite_focal", "form": "shifted", "gamma": 1.0},
 }
 # The encoder knows Latin letters, and of Chinese not even most characters.
-NEW_CHARACTERS = {"zh": {"new_characters": 3}}
+NEW_CHARACTERS = {"zh": {"new_characters": 3, "word_aligner": str(OUTPUT / "links-zh")}}
 # What a student learns from, and how. Chinese is learned longer, from all the news there is, and no
 # label is doubted.
 STUDENTS: dict[str, dict[str, Any]] = {

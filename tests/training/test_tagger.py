@@ -19,6 +19,8 @@ from transformers.models.bert.modeling_bert import BertIntermediate
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig
 from xner.corpora.tagged import TaggedSentence
 from xner.errors import ConfigError
+from xner.models.hmm import WordAlignerSettings
+from xner.models.hmm import train as train_words
 from xner.models.losses import IGNORED
 from xner.models.tagger import Tagger
 from xner.shards.schema import PSEUDO
@@ -109,6 +111,63 @@ def test_tagger_learns_the_characters_of_a_script_that_the_encoder_does_not_know
     assert json.loads((tmp_path / "model" / "data.json").read_text())["new_characters"] == 4
     found = pipeline("token-classification", str(tmp_path / "model"))("說張")
     assert [(each["entity"], each["word"], each["start"]) for each in found] == [("B-PER", "張", 1)]
+
+
+def test_tagger_begins_characters_as_the_words_that_they_translate(
+    english_encoder: Path, tagger_recipe: Any, tmp_path: Path
+) -> None:
+    words = Folder.at(str(tmp_path / "words"))
+    train_words([("Herr", "張")] * 20, ("en", "zh_TW"), WordAlignerSettings()).aligner.save(words)
+    file = tmp_path / "chinese.conll"
+    file.write_text("說 O\n張 B-PER\n\n" * 20)
+
+    def recipe(lang: str) -> Any:
+        return tagger_recipe(
+            encoder=str(english_encoder),
+            data=[{"path": str(file), "lang": lang}],
+            new_characters=2,
+            word_aligner=str(tmp_path / "words"),
+        )
+
+    run_folder = Folder.at(str(tmp_path / "run"))
+    model = make_task(recipe("zh"), run_folder).make_model()
+    embeddings = model.get_input_embeddings().weight.detach()
+    # The vocabulary: five special ones, Herr, 張, 說.
+    unknown, gentleman, linked, never_linked = embeddings[[1, 5, 6, 7]]
+    share = (linked - unknown).norm() / (gentleman - unknown).norm()
+    assert 0.9 < share < 1
+    torch.testing.assert_close(linked, unknown + share * (gentleman - unknown))
+    assert torch.equal(never_linked, unknown)
+
+    with pytest.raises(ConfigError, match="is for en-zh_TW, but data is ja"):
+        make_task(recipe("ja"), run_folder)
+    with pytest.raises(ValidationError, match="word_aligner is for new_characters"):
+        tagger_recipe(word_aligner=str(tmp_path / "words"))
+
+
+def test_tagger_is_another_with_another_word_aligner(
+    english_encoder: Path, tagger_recipe: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "chinese.conll"
+    file.write_text("說 O\n張 B-PER\n\n" * 20)
+    words = Folder.at(str(tmp_path / "words"))
+    recipe = tagger_recipe(
+        encoder=str(english_encoder),
+        data=[{"path": str(file), "lang": "zh"}],
+        new_characters=2,
+        word_aligner=words.location,
+        optimization={"epochs": 1},
+    )
+    with pytest.raises(ConfigError, match=r"no word_aligner\.json"):
+        train_tagger(recipe)
+    for number in (20, 21):
+        train_words([("Herr", "張")] * number, ("en", "zh"), WordAlignerSettings()).aligner.save(
+            words
+        )
+        if number == 20:
+            train_tagger(recipe)
+    with pytest.raises(ConfigError, match="word_aligner"):
+        train_tagger(recipe)
 
 
 def test_tagger_holds_a_text_out_wherever_it_stands(tagger_recipe: Any, tmp_path: Path) -> None:

@@ -4,18 +4,35 @@ An encoder reads a character that its vocabulary lacks as unknown, and all such 
 names in a script that it was not trained on are then told apart by their neighbours alone. A
 sub-word for each, whose embedding the training learns, is the simplest of the vocabulary
 augmentations that Chau, Lin and Smith (2020) and Wang et al. (2020) describe. The new embeddings
-begin as copies of the unknown one's, so that the encoder at first computes what it did before.
+begin as copies of the unknown one's, so that the encoder at first computes what it did before, or
+as :mod:`xner.models.translated_characters` says.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tokenizers import AddedToken
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, eq=False)
+class NewCharacters:
+    """Characters that become sub-words.
+
+    ``embeddings`` [characters, width] is what theirs begin as; None for copies of the unknown one.
+    """
+
+    characters: tuple[str, ...] = ()
+    embeddings: Tensor | None = None
+
+
+NO_NEW_CHARACTERS = NewCharacters()
 
 
 def unknown_characters(
@@ -49,14 +66,18 @@ def add_to_tokenizer(tokenizer: PreTrainedTokenizerFast, characters: Sequence[st
 
 
 def add_characters(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, characters: Sequence[str]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, new: NewCharacters
 ) -> None:
     """Make each character a sub-word of model and tokenizer, both changed in place."""
-    add_to_tokenizer(tokenizer, characters)
+    if not new.characters:
+        return
+    add_to_tokenizer(tokenizer, new.characters)
     # Some vocabularies are padded: there is room without growth.
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     embeddings = model.get_input_embeddings().weight
     with torch.no_grad():
-        unknown = embeddings[tokenizer.unk_token_id].clone()
-        embeddings[tokenizer.convert_tokens_to_ids(list(characters))] = unknown
+        begin = embeddings[tokenizer.unk_token_id].clone()
+        if new.embeddings is not None:
+            begin = new.embeddings
+        embeddings[tokenizer.convert_tokens_to_ids(list(new.characters))] = begin

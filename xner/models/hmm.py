@@ -434,7 +434,7 @@ class _Side:
             return cls(keys, np.arange(len(keys)))
         runs = _runs(text, words)
         unspaced = [run for run in runs if is_unspaced(text[run[0][0] : run[0][1]])]
-        texts = [_simplified(text[run[0][0] : run[-1][1]]) for run in unspaced]
+        texts = [simplified(text[run[0][0] : run[-1][1]]) for run in unspaced]
         encodings = iter(units.encode_batch(texts))
         keys, unit_of = [], []
         for run in runs:
@@ -451,7 +451,7 @@ class _Side:
             # A cut between a letter and its marks is none.
             begins = [n for n, word in enumerate(run) if n == 0 or word[0] in cuts]
             for first, last in itertools.pairwise([*begins, len(run)]):
-                keys.append(_simplified(text[run[first][0] : run[last - 1][1]]))
+                keys.append(simplified(text[run[first][0] : run[last - 1][1]]))
                 unit_of += [len(keys) - 1] * (last - first)
         return cls(keys, np.array(unit_of, np.intp))
 
@@ -472,8 +472,8 @@ def _runs(text: str, words: Sequence[Span]) -> list[list[Span]]:
 
 @lru_cache(maxsize=65_536)
 def _simplified_letter(letter: str) -> str:
-    simplified: str = _to_simplified().convert(letter)
-    return simplified if len(simplified) == 1 else letter
+    found: str = _to_simplified().convert(letter)
+    return found if len(found) == 1 else letter
 
 
 @cache
@@ -481,7 +481,7 @@ def _to_simplified() -> opencc.OpenCC:
     return opencc.OpenCC("t2s")
 
 
-def _simplified(text: str) -> str:
+def simplified(text: str) -> str:
     """Han letters in their simplified form, one for one: corpora mix the two, and words are
     compared by this; the text itself is never changed."""
     return "".join(map(_simplified_letter, text))
@@ -499,7 +499,7 @@ def _learn_units(sides: Iterable[tuple[str, Sequence[Span]]], size: int) -> Toke
     if sum(map(is_unspaced, words)) <= _MIN_UNSPACED * len(words):
         return None
     runs = [
-        _simplified(text[run[0][0] : run[-1][1]])
+        simplified(text[run[0][0] : run[-1][1]])
         for text, spans in itertools.chain(sample, texts)
         for run in _runs(text, spans)
         if is_unspaced(text[run[0][0] : run[0][1]])

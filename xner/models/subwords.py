@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from xner.text.words import Span
 
 # Sentencepiece's and byte-level BPE's marks for the start of a word.
-_BOUNDARY_MARKS = ("\u2581", "\u0120")
+BOUNDARY_MARKS = ("\u2581", "\u0120")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def split(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Subwords:
     ids[np.isin(ids, tokenizer.all_special_ids)] = tokenizer.unk_token_id
     pairs = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
     starts, ends = np.fromiter(pairs, np.int64, 2 * bounds[-1]).reshape(-1, 2).T
-    marks = [backend.token_to_id(mark) for mark in _BOUNDARY_MARKS]
+    marks = [backend.token_to_id(mark) for mark in BOUNDARY_MARKS]
     is_mark = np.isin(ids, [mark for mark in marks if mark is not None])
     return Subwords(ids, starts.copy(), np.where(is_mark, starts, ends), bounds)
 

@@ -25,7 +25,7 @@ from transformers import (
 from xner.config import ModelConfig
 from xner.errors import ConfigError
 from xner.models.batching import Batch, TokenBudget
-from xner.models.characters import add_characters
+from xner.models.characters import NO_NEW_CHARACTERS, NewCharacters, add_characters
 from xner.models.encoder import (
     compiled,
     load_config,
@@ -64,20 +64,19 @@ def new_model(
     encoder: str | Path,
     labels: Sequence[str],
     dropout: float | None = None,
-    characters: Sequence[str] = (),
+    new: NewCharacters = NO_NEW_CHARACTERS,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """A token classification model in fp32 on the CPU, for entity types `labels` (O, B-X, I-X ...).
 
     `encoder` is a folder or hub name. A tagger with the same entity types keeps its head and the
     order of its labels; otherwise the head is new, initialised from torch's global random state.
     `dropout` is that of all its layers in training, by default what the encoder's config says.
-    `characters` become sub-words, see :mod:`xner.models.characters`.
+    The characters of `new` become sub-words.
     """
     folder = resolve(encoder)
     tokenizer = load_tokenizer(folder)
     model = with_dropout(_pretrained(folder, labels), dropout)
-    if characters:
-        add_characters(model, tokenizer, characters)
+    add_characters(model, tokenizer, new)
     return model, tokenizer
 
 

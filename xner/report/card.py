@@ -179,6 +179,7 @@ def _training(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> dict[str
         "encoder",
         "replace_head",
         "new_characters",
+        "word_aligner",
         "max_length",
         "dropout",
         "loss",

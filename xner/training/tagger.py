@@ -24,7 +24,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig, TrainTaggerConfig
 from xner.corpora.tagged import TaggedSentence, read_tagged
 from xner.errors import ConfigError, without_credentials
-from xner.models.characters import add_to_tokenizer, unknown_characters, unknown_share
+from xner.models.characters import (
+    NO_NEW_CHARACTERS,
+    NewCharacters,
+    add_to_tokenizer,
+    unknown_characters,
+    unknown_share,
+)
 from xner.models.encoder import load_config, load_tokenizer, window_length
 from xner.models.losses import IGNORED, disagreement, token_loss
 from xner.models.subwords import ranges
@@ -142,7 +148,7 @@ class TaggerTask:
 
     encoder: Encoder
     labels: tuple[str, ...]
-    characters: tuple[str, ...]
+    new: NewCharacters
     windows: Windows
     dev: tuple[TaggedSentence, ...]
     loss_config: LossConfig
@@ -158,7 +164,7 @@ class TaggerTask:
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         with self.encoder.files() as folder:
             tokenizer = load_tokenizer(folder)
-        add_to_tokenizer(tokenizer, self.characters)
+        add_to_tokenizer(tokenizer, self.new.characters)
         return tokenizer
 
     def make_model(self) -> nn.Module:
@@ -166,7 +172,7 @@ class TaggerTask:
             return self._new_tagger(folder)
 
     def _new_tagger(self, folder: Path) -> PreTrainedModel:
-        return new_model(folder, self.labels, self.dropout, self.characters)[0]
+        return new_model(folder, self.labels, self.dropout, self.new)[0]
 
     def epoch(self, number: int) -> EpochWindows:
         if self.mixture is None:
@@ -267,6 +273,10 @@ def train_tagger(
         "data": content_of([source.path for source in config.data]),
         "dev": content_of([source.path for source in config.dev]),
     }
+    if config.word_aligner is not None:
+        from xner.models.hmm import content_hash
+
+        inputs["word_aligner"] = content_hash(Folder.at(config.word_aligner))
     return fit(
         lambda run_folder: make_task(config, run_folder),
         config.optimization,
@@ -304,12 +314,12 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         _check_not_annotated(training, labels)
         model, tokenizer = new_model(folder, labels)
     window_length(model, tokenizer, config.max_length)
-    characters = _characters(tokenizer, training, config)
-    add_to_tokenizer(tokenizer, characters)
+    new = _new_characters(model, tokenizer, training, config)
+    add_to_tokenizer(tokenizer, new.characters)
     encoded = encode(
         tokenizer, [s.text for s in training], [s.words for s in training], config.max_length
     )
-    _tell_of_unknown(unknown_share(tokenizer, encoded.input_ids), characters)
+    _tell_of_unknown(unknown_share(tokenizer, encoded.input_ids))
     weights = word_weights(training, config.loss)
     tag_ids = model.config.label2id
     label_sets = sorted({s.not_annotated for s in training})
@@ -318,7 +328,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     return kind(
         encoder=encoder,
         labels=tuple(labels),
-        characters=characters,
+        new=new,
         windows=Windows(
             encoded=encoded,
             labels=label_ids(encoded, [s.tags for s in training], tag_ids),
@@ -333,27 +343,44 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
         dropout=config.dropout,
         mixture=_mixture(examples, config.optimization.seed),
-        about=_about(config, labels, examples, dev) | {"new_characters": len(characters)},
+        about=_about(config, labels, examples, dev) | {"new_characters": len(new.characters)},
     )
 
 
-def _characters(
+def _new_characters(
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     sentences: Sequence[TaggedSentence],
     config: TrainTaggerConfig,
-) -> tuple[str, ...]:
-    """The characters that become sub-words: none unless the recipe wants it."""
+) -> NewCharacters:
+    """The characters that become sub-words: none unless the recipe wants it.
+
+    Raises ConfigError for a word aligner that is none, or is not for a language of the sentences.
+    """
     if config.new_characters is None:
-        return ()
-    return unknown_characters(tokenizer, (s.text for s in sentences), config.new_characters)
+        return NO_NEW_CHARACTERS
+    characters = unknown_characters(tokenizer, (s.text for s in sentences), config.new_characters)
+    if not characters:
+        return NO_NEW_CHARACTERS
+    logger.info("%d characters that the encoder does not know become sub-words", len(characters))
+    if config.word_aligner is None:
+        return NewCharacters(characters)
+    # Brings numba along.
+    from xner.models.hmm import WordAligner
+    from xner.models.translated_characters import translated
 
-
-def _tell_of_unknown(share: float, characters: Sequence[str]) -> None:
-    """Say what of the text the encoder cannot read: names in it are learned badly."""
-    if characters:
-        logger.info(
-            "%d characters that the encoder does not know become sub-words", len(characters)
+    aligner = WordAligner.load(Folder.at(config.word_aligner))
+    found = sorted({sentence.lang.partition("_")[0] for sentence in sentences})
+    if aligner.languages[1].partition("_")[0] not in found:
+        raise ConfigError(
+            f"word_aligner: {config.word_aligner} is for {'-'.join(aligner.languages)}, but data "
+            f"is {', '.join(found)}"
         )
+    return NewCharacters(characters, translated(characters, model, tokenizer, aligner))
+
+
+def _tell_of_unknown(share: float) -> None:
+    """Say what of the text the encoder cannot read: names in it are learned badly."""
     if share > _MUCH_UNKNOWN:
         logger.warning(
             "%.0f %% of the sub-words of data are unknown to the encoder: names in them can hardly "
