@@ -11,6 +11,7 @@ import difflib
 import json
 import signal
 import sys
+import textwrap
 import tomllib
 import types
 import typing
@@ -28,6 +29,8 @@ from xner.report.terminal import configure_logging, print_summary
 from xner.shards.storage import read_file
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+_HELP_WIDTH = 80
 
 
 def run_job(
@@ -183,10 +186,14 @@ class _Leaf:
     def help(self) -> str:
         """Description, allowed values and default, for ``--help``."""
         parts = [self.field.description or ""]
-        if self.values and self.choices != [bool]:
+        # Beside few words any number may be allowed.
+        if self.values and len(self.choices) == 1 and self.choices != [bool]:
             parts.append(f"One of: {', '.join(self.values)}.")
-        if self.field.default is not PydanticUndefined and self.field.default is not None:
-            parts.append(f"Default: {self.field.default}.")
+        default = self.field.default
+        if default is not PydanticUndefined and default is not None:
+            if isinstance(default, list):
+                default = json.dumps(default, default=lambda each: each.model_dump(mode="json"))
+            parts.append(f"Default: {default}.")
         elif self.field.is_required():
             parts.append(f"Required where {self.group} is set." if self.group else "Required.")
         return " ".join(filter(None, parts)).replace("%", "%%")
@@ -242,4 +249,32 @@ def job_parser(
             help=leaf.help,
             choices=(leaf.values or None) if with_values else None,
         )
+    told: dict[type[BaseModel], str] = {}
+    for key, entry in _tables(record):
+        what = f"as in [[{told[entry]}]]" if entry in told else _table_help(entry)
+        parser.add_argument_group(f"settings: each table of [[{key}]]", what)
+        told.setdefault(entry, key)
     return parser
+
+
+def _tables(record: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The settings that are lists of tables, in those of such a list too, and a table's record."""
+    for leaf in _leaves(record):
+        if any(typing.get_origin(choice) is list for choice in leaf.choices):
+            for entry in _records_in(leaf.field.annotation):
+                yield leaf.key, entry
+                yield from ((f"{leaf.key}.{key}", inner) for key, inner in _tables(entry))
+
+
+def _table_help(entry: type[BaseModel]) -> str:
+    """The settings of a table, as lines that stand below each other as those of options do."""
+    settings = [
+        textwrap.fill(
+            leaf.help.replace("%%", "%"),
+            _HELP_WIDTH,
+            initial_indent=f"  {leaf.key:<21} ",
+            subsequent_indent=" " * 24,
+        )
+        for leaf in _leaves(entry)
+    ]
+    return "\n".join(["in the recipe; on the command line all of them, as JSON", *settings])

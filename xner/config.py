@@ -612,7 +612,12 @@ class LossConfig(Record):
     """Loss of the tagger; p is the probability of the given label (see xner.models.losses)."""
 
     name: Literal["cross_entropy", "focal", "opposite_focal", "gce"] = "cross_entropy"
-    gamma: float = Field(1.0, ge=0, description="γ of the focal losses, q of `gce`.")
+    gamma: float = Field(
+        1.0,
+        ge=0,
+        description="γ of the focal losses; q of `gce`, where 0 is the cross entropy and 1 the mean absolute "
+        "error (its paper has 0.7).",
+    )
     form: Literal["shifted", "detached", "power"] = Field(
         "shifted", description="Form of `opposite_focal`."
     )

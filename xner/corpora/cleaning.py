@@ -356,6 +356,6 @@ def _identifier() -> Any:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ImportError as error:
         raise ConfigError(
-            "cleaning.identify_language: needs py3langid: pip install 'xner[langid]'"
+            "cleaning.identify_language: needs py3langid: pip install -e '.[langid]'"
         ) from error
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

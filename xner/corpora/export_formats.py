@@ -242,4 +242,4 @@ EXPORTS: dict[str, ExportFormat] = {
 def require_library(format: str) -> None:
     """Raises ConfigError where a format's library is not installed."""
     if format == "spacy" and find_spec("spacy") is None:
-        raise ConfigError('format = "spacy" needs spaCy: pip install "xner[spacy]"')
+        raise ConfigError('format = "spacy" needs spaCy: pip install -e ".[spacy]"')

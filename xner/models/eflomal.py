@@ -40,7 +40,7 @@ def find_program() -> Path:
     for file in files:
         if file.name == "eflomal-align" and (path := Path(file.locate())).is_file():
             return path.resolve()
-    raise ConfigError("links.kind = 'eflomal' needs that program: pip install 'xner[eflomal]'")
+    raise ConfigError("links.kind = 'eflomal' needs that program: pip install -e '.[eflomal]'")
 
 
 class EflomalLinker:

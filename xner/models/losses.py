@@ -17,6 +17,7 @@ than what is regular, and two students do not learn the same noise first.
 from __future__ import annotations
 
 import math
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -84,8 +85,10 @@ def token_loss(
         losses = focal(log_p, config.gamma)
     elif config.name == "opposite_focal":
         losses = opposite_focal(log_p, config.gamma, config.form)
-    else:
+    elif config.name == "gce":
         losses = gce(log_p, config.gamma)
+    else:
+        assert_never(config.name)
     if weights is not None:
         shape = weights.shape + (1,) * (labels.dim() - weights.dim())
         losses = losses * weights.reshape(shape).expand(labels.shape)[counted]

@@ -68,7 +68,7 @@ def check_trackers(trackers: Sequence[str]) -> None:
         except ModuleNotFoundError as error:
             raise ConfigError(
                 f'optimization.trackers: "{name}" needs {error.name}, which is not installed: '
-                f"pip install 'xner[{name}]'"
+                f"pip install -e '.[{name}]'"
             ) from error
 
 
