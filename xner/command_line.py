@@ -17,6 +17,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import tomli_w
@@ -31,6 +32,9 @@ from xner.shards.storage import read_file
 Settings = TypeVar("Settings", bound=BaseModel)
 
 _HELP_WIDTH = 80
+
+# Where Ray unpacks the working directories of jobs.
+_COPIES = "working_dir_files"
 
 
 def run_job(
@@ -57,6 +61,7 @@ def run_job(
     }
     try:
         settings = load(record, options.recipe, overrides)
+        _check_output(settings)
         if options.dry_run:
             recipe = tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
             print(without_credentials(recipe))
@@ -70,6 +75,17 @@ def run_job(
         print("interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def _check_output(settings: BaseModel) -> None:
+    """Refuse to write into the copy of a working directory that Ray makes for a submitted job."""
+    output = getattr(settings, "output", None)
+    is_copy = _COPIES in Path.cwd().parts
+    if output is not None and is_copy and "://" not in output and not Path(output).is_absolute():
+        raise ConfigError(
+            f"output = {output!r}: this job runs in a copy of the folder that was submitted, which "
+            "is thrown away with what is written there; name a URL or an absolute path"
+        )
 
 
 def load(

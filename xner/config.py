@@ -17,6 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 BatchTokens = Count | Literal["auto"]
 Weight = Annotated[float, Field(ge=0.0)]
 Name = Annotated[str, Field(pattern=r"^[^\W_][\w .+-]*$")]
+LabelMap = dict[str, Annotated[str, Field(min_length=1)]]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(_[A-Za-z]+)?$")]
 
 
@@ -454,7 +455,7 @@ class TaggedSourceConfig(Record):
     lang: Language = Field(
         "en", description="Language of the text; it decides how tokens are joined."
     )
-    label_map: dict[str, str] = Field(
+    label_map: LabelMap = Field(
         default_factory=dict,
         description="Entity type in the file -> type in the model; `O` drops a type. "
         "Empty: types are taken as they are; otherwise every type must be named.",
@@ -615,8 +616,8 @@ class LossConfig(Record):
     gamma: float = Field(
         1.0,
         ge=0,
-        description="γ of the focal losses; q of `gce`, where 0 is the cross entropy and 1 the mean absolute "
-        "error (its paper has 0.7).",
+        description="γ of the focal losses; q of `gce`, where 0 is the cross entropy and 1 the "
+        "mean absolute error (its paper has 0.7).",
     )
     form: Literal["shifted", "detached", "power"] = Field(
         "shifted", description="Form of `opposite_focal`."
@@ -930,7 +931,7 @@ class EvaluatedModelConfig(ModelConfig):
     """A tagger to score."""
 
     name: Name = Field(description="What tables and files call it.")
-    label_map: dict[str, str] = Field(
+    label_map: LabelMap = Field(
         default_factory=dict,
         description="Entity type of the model -> type in the gold; `O` drops a type. "
         "Empty: types are taken as they are; otherwise every type must be named.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +44,23 @@ def test_steps_run_a_finished_one_once(steps: Any, tmp_path: Path) -> None:
     steps.run("count", "step", {"rows": 2})
     assert runs.read_text() == "xx"
     assert steps.summary("step") == {"rows": 2}
+
+
+def test_steps_run_again_what_reads_a_step_made_anew(module: ModuleType, steps: Any) -> None:
+    def run(steps: Any) -> None:
+        steps.run("count", "model", {"rows": 1})
+        for name, model in (("scores", "model"), ("others", "model-2")):
+            steps.run("count", name, {"rows": 1, "model": str(steps.output / model)})
+
+    def runs(name: str) -> str:
+        return str((steps.output / name / "runs").read_text())
+
+    for _ in range(2):
+        run(module.Steps(steps.output, steps.jobs))
+    assert runs("scores") == runs("others") == "x"
+    shutil.rmtree(steps.output / "model")
+    run(module.Steps(steps.output, steps.jobs))
+    assert (runs("model"), runs("scores"), runs("others")) == ("x", "xx", "x")
 
 
 def test_steps_end_as_a_failing_one_does(steps: Any, tmp_path: Path) -> None:

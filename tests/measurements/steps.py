@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,15 @@ TEACHER_TRAINING = {"epochs": 3, "batch_tokens": 1024, "learning_rate": 3e-4}
 
 @dataclass(frozen=True)
 class Steps:
-    """Jobs run one after the other into folders of ``output``; a finished one is not run again.
+    """Jobs run one after the other into folders of ``output``; a finished one is not run again,
+    unless it reads what one has now made anew.
 
-    ``jobs``: the folder of the jobs.
+    ``jobs``: the folder of the jobs; ``ran``: the folders that were made now.
     """
 
     output: Path
     jobs: Path = PROJECT / "jobs"
+    ran: list[Path] = field(default_factory=list)
 
     def run(self, job: str, name: str, recipe: Mapping[str, Any]) -> float:
         """Run a job into the folder ``name``, unless it is done; its seconds, start included.
@@ -57,10 +59,12 @@ class Steps:
         with nothing to do knows no speed. Exits as the job does when it fails.
         """
         output = self.output / name
+        read = json.dumps(recipe)
         recipe = {**recipe, "output": str(output)}
         record_path = self._record(name)
         record = read_json(record_path) if record_path.exists() and output.exists() else None
-        if record and record["recipe"] == recipe:
+        reads_new = any(f'"{folder}{end}' in read for folder in self.ran for end in '/"')
+        if record and record["recipe"] == recipe and not reads_new:
             print(f"{name}: done before, in {record['seconds']:.0f} seconds", file=sys.stderr)
             return float(record["seconds"])
         path = self.output / "recipes" / f"{name}.toml"
@@ -71,6 +75,7 @@ class Steps:
         seconds = time.perf_counter() - started
         if done.returncode:
             sys.exit(done.returncode)
+        self.ran.append(output)
         folder = Folder.at(str(output))
         summary = folder.read_json("summary.json") or folder.read_json("training.json")
         Folder.at(str(record_path.parent)).publish_json(

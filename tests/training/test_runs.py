@@ -173,6 +173,52 @@ def test_runs_refuse_to_go_on_under_other_settings(
         run(linear_task(), tmp_path / "model", settings="yours")
 
 
+def test_runs_refuse_to_go_on_where_another_kind_of_worker_began(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_after(monkeypatch, epoch=2, committed=True)
+    with pytest.raises(Killed):
+        run(linear_task(), tmp_path / "model")
+    there = tmp_path / "model.training"
+    on_ray = FAST.model_copy(update={"num_workers": 1})
+    with pytest.raises(ConfigError, match=r"num_workers = 0, in one process, which cannot be"):
+        run(linear_task(), tmp_path / "model", on_ray)
+    (there / "progress.json").rename(there / "checkpoint_manager_snapshot.json")
+    with pytest.raises(ConfigError, match=r"num_workers > 0, on Ray, which cannot be"):
+        run(linear_task(), tmp_path / "model")
+    assert {path.name for path in there.glob("epoch-*")} == {"epoch-0002"}
+
+
+def test_runs_hold_their_folder(linear_task: Any, tmp_path: Path) -> None:
+    refused = []
+
+    def make_task(folder: Folder) -> Any:
+        with pytest.raises(TransientError, match="held by another run: test of") as found:
+            run(linear_task(), tmp_path / "model")
+        refused.append(found.value)
+        return linear_task()
+
+    output = str(tmp_path / "model")
+    fit(make_task, FAST, output=output, job="test", fingerprint={"settings": "mine"})
+    assert refused and [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), SafetensorError("full")])
+def test_runs_keep_their_checkpoints_where_the_model_has_no_room(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: Any) -> None:
+        raise error
+
+    task = linear_task()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(task), "save", full)
+        with pytest.raises(TransientError, match=r"model cannot be written there: .*full"):
+            run(task, tmp_path / "model")
+    assert "go on after its last checkpoint" in state_of(str(tmp_path / "model"), FAST)["output"]
+    assert run(task, tmp_path / "model")["epochs"] == 4
+
+
 def test_runs_that_failed_before_the_first_epoch_bind_nobody(
     linear_task: Any, tmp_path: Path
 ) -> None:

@@ -413,11 +413,58 @@ def test_tagger_selects_on_target_gold_only_when_told_to(
     selected_on = make_task(recipe, run_folder).about["selected_on"]
     assert selected_on["target_gold"] == ["de"]
     assert selected_on["paths"] == [str(tagged_file)]
+    region = {**gold, "lang": "de_AT"}
+    with pytest.raises(ConfigError, match="dev: labels of people in de, of which data has pseudo"):
+        make_task(tagger_recipe(data=[pseudo], dev=[region]), run_folder)
     # Neither another language nor pseudo-labels are target gold, nor what is trained on as well.
     for data, dev in (([pseudo], [{**gold, "lang": "en"}]), ([pseudo], [pseudo])):
         make_task(tagger_recipe(data=data, dev=dev), run_folder)
     about = make_task(tagger_recipe(data=[pseudo, gold], dev=[gold]), run_folder).about
     assert about["selected_on"]["target_gold"] == []
+
+
+def test_tagger_is_not_selected_by_what_it_cannot_find(
+    tagger_recipe: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "dev.conll"
+    run_folder = Folder.at(str(tmp_path / "run"))
+
+    def task(tag: str, **settings: Any) -> Any:
+        file.write_text(f"Herr O\nKalosen {tag}\n\n" * 4)
+        dev = [{"path": str(file), "lang": "en"}]
+        return make_task(tagger_recipe(dev=dev, **settings), run_folder)
+
+    assert len(task("B-PER").dev) == 4
+    with pytest.raises(ConfigError, match="dev: person unknown to the model, which knows LOC"):
+        task("B-person")
+    without = task("O")
+    assert without.dev == () and without.about["selected_on"]["sentences"] == 0
+    assert "not one entity in the 4 sentences" in caplog.text
+    with pytest.raises(ConfigError, match="patience = 1 needs held-out examples"):
+        task("O", optimization={"patience": 1})
+
+
+@pytest.mark.parametrize("numbers", [None, {"O": 0, "B-PER": 1}, {"B-PER": 0, "O": 1}])
+def test_tagger_goes_on_from_one_whose_labels_are_numbered_one_way_alone(
+    trained_tagger: Path, tagger_recipe: Any, tmp_path: Path, numbers: dict[str, int] | None
+) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(trained_tagger, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["label2id"] = numbers
+    (folder / "config.json").write_text(json.dumps(config))
+    run_folder = Folder.at(str(tmp_path / "run"))
+    task, expected = (
+        make_task(tagger_recipe(encoder=str(each)), run_folder) for each in (folder, trained_tagger)
+    )
+    np.testing.assert_array_equal(task.windows.labels, expected.windows.labels)
+    assert task.make_model().config.label2id == expected.make_model().config.label2id
+
+
+def test_tagger_refuses_a_type_without_a_name(tagger_recipe: Any, tagged_file: Path) -> None:
+    source = {"path": str(tagged_file), "lang": "de", "label_map": {"PER": "", "LOC": "LOC"}}
+    with pytest.raises(ValidationError, match=r"label_map\.PER"):
+        tagger_recipe(data=[source])
 
 
 def test_tagger_students_learn_from_each_other(tagger_recipe: Any, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from xner.config import (
     EvaluateProjectionConfig,
     PrepareConfig,
     ProjectConfig,
+    StudyConfig,
     TeacherConfig,
+    TrainTaggerConfig,
 )
 from xner.errors import ConfigError, DataError
 
@@ -138,6 +140,19 @@ def test_command_line_dry_run_prints_a_recipe(
     assert "archives" in plan
 
 
+def test_command_line_refuses_an_output_that_is_thrown_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "session_1/runtime_resources/working_dir_files/_ray_pkg_1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    asked = ["--target_langs", "de", "--dry-run"]
+    assert exit_code([*asked, "--output", "data/pairs"]) == 2
+    assert "output = 'data/pairs': this job runs in a copy" in capsys.readouterr().err
+    for output in ("s3://bucket/pairs", "/data/pairs"):
+        assert exit_code([*asked, "--output", output]) == 0
+
+
 def test_command_line_help_lists_every_setting(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +161,22 @@ def test_command_line_help_lists_every_setting(
     assert "--cleaning.max_length_ratio VALUE" in text
     assert "Default: 32768." in text and "Required." in text
     assert "One of: ray, inline." in text
+
+
+def test_command_line_help_lists_the_settings_of_tables(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for record in (TrainTaggerConfig, StudyConfig):
+        with pytest.raises(SystemExit):
+            run_job(record, lambda config: None, lambda config: {}, ["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    data = lines.index("settings: each table of [[data]]:")
+    assert lines[data + 2].split()[:2] == ["path", "File,"]
+    assert any(line.startswith("    token_column          Column of the") for line in lines[data:])
+    assert lines[lines.index("settings: each table of [[dev]]:") + 1] == "  as in [[data]]"
+    assert "settings: each table of [[languages.gold]]:" in lines
+    assert max(map(len, lines)) <= 84
+    assert not any("Config(" in line or "%%" in line for line in lines)
 
 
 def test_command_line_help_says_what_an_optional_group_requires(

@@ -107,6 +107,7 @@ class Scoring(Record):
     """Score a model on gold, once it is trained where ``training`` is given."""
 
     model: str
+    max_length: int
     training: TrainTaggerConfig | None = None
     gold: list[GoldConfig]
 
@@ -207,7 +208,7 @@ class _Plan:
 
     def references(self, encoder: str, language: StudyLanguageConfig) -> None:
         """Direct transfer, and the supervised bound where there is gold to train on."""
-        teacher = Scoring(model=self._teacher(encoder), gold=self._sources(language.gold))
+        teacher = self._scoring(self._teacher(encoder), language)
         self._score(Cell("transfer", language.lang, encoder), teacher)
         for seed in self._config.grid.seeds if language.train else ():
             cell = Cell("supervised", language.lang, encoder, seed=seed)
@@ -294,7 +295,7 @@ class _Plan:
             links = links.model_copy(update={"model": self._found(self._model, links.model)})
         projection = ProjectConfig(
             pairs=pairs,
-            teacher=TeacherConfig(model=self._teacher(encoder)),
+            teacher=TeacherConfig(model=self._teacher(encoder), max_length=self._config.max_length),
             aligner=AlignerConfig(model=model, links=links),
             quality=config.quality,
             output=_OWN,
@@ -320,7 +321,17 @@ class _Plan:
             optimization=_in_process(self._config.student, seed=seed),
             output=model,
         )
-        return Scoring(model=model, training=training, gold=self._sources(language.gold))
+        return self._scoring(model, language, training)
+
+    def _scoring(
+        self, model: str, language: StudyLanguageConfig, training: TrainTaggerConfig | None = None
+    ) -> Scoring:
+        return Scoring(
+            model=model,
+            max_length=self._config.max_length,
+            training=training,
+            gold=self._sources(language.gold),
+        )
 
     def _score(self, cell: Cell, recipe: Scoring) -> None:
         self._cells[cell] = self._step("score", cell.title, recipe).removeprefix(_OWN)

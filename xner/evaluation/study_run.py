@@ -139,7 +139,11 @@ class StudyRun:
             train_tagger(recipe.training, _quietly)
             data = Folder.at(recipe.model).read_record(DATA_FILE)
             sentences = sum(each["sentences"] for each in data["data"] + data["dev"])
-        model = ModelConfig(model=recipe.model, batch_tokens=self.config.batch_tokens)
+        model = ModelConfig(
+            model=recipe.model,
+            max_length=recipe.max_length,
+            batch_tokens=self.config.batch_tokens,
+        )
         tables = []
         for source in recipe.gold:
             gold = GoldSet.read(source).sentences

@@ -84,7 +84,10 @@ def _pretrained(folder: Path, labels: Sequence[str]) -> PreTrainedModel:
     tags = iob2.tags_of(labels)
     config = load_config(folder)
     if set(config.id2label.values()) == set(tags):
-        return load_weights(AutoModelForTokenClassification, folder)[0]
+        model = load_weights(AutoModelForTokenClassification, folder)[0]
+        # Not every folder's other direction says the same, or anything.
+        model.config.label2id = {tag: number for number, tag in config.id2label.items()}
+        return model
     old, missing = load_weights(AutoModelForTokenClassification, folder)
     inside = old.base_model_prefix + "."
     lacking = sorted(name for name in missing if name.startswith(inside))

@@ -21,7 +21,7 @@ from xner.training.loop import Progress, State, Task, train
 from xner.training.tracking import tracking
 
 CHECKPOINT = "epoch-"
-_PROGRESS = "progress.json"
+PROGRESS = "progress.json"
 
 
 def checkpoint_name(epoch: int, epoch_step: int = 0) -> str:
@@ -81,7 +81,7 @@ class InProcess:
 
     @contextmanager
     def last_checkpoint(self) -> Iterator[Path | None]:
-        progress = self.folder.read_record(_PROGRESS)
+        progress = self.folder.read_record(PROGRESS)
         if progress is None:
             yield None
             return
@@ -96,7 +96,7 @@ class InProcess:
             for file in folder.iterdir():
                 target.upload(file.name, file)
         # Until this file says so, the new checkpoint is not there.
-        self.folder.publish_json(_PROGRESS, {"last": last})
+        self.folder.publish_json(PROGRESS, {"last": last})
         there = {name.split("/")[0] for name in self.folder.names() if name.startswith(CHECKPOINT)}
         best = {checkpoint_name(epoch) for epoch in state.best(self.keep_best)}
         for stale in there - best - {last}:

@@ -22,19 +22,31 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from pydantic import BaseModel
+from safetensors import SafetensorError
 from torch import nn
 
 from xner.config import OptimizationConfig
-from xner.errors import ConfigError
+from xner.errors import ConfigError, TransientError
 from xner.models.encoder import pick_device
+from xner.shards.lease import Lease
 from xner.shards.ledger import RUN_FILE, SHARD, Run
 from xner.shards.remote import open_file
 from xner.shards.storage import Folder, files_at
 from xner.training.loop import Progress, State, Task, load_weights, log_progress
-from xner.training.places import CHECKPOINT, checkpoint_name, is_local, local_copy, train_in_process
+from xner.training.places import (
+    CHECKPOINT,
+    PROGRESS,
+    checkpoint_name,
+    is_local,
+    local_copy,
+    train_in_process,
+)
 from xner.training.tracking import EVENTS, TRACKING_FILE, check_trackers
 
 logger = logging.getLogger(__name__)
+
+# What says which checkpoints there are, where Ray's workers make them.
+_PROGRESS_OF_RAY = "checkpoint_manager_snapshot.json"
 
 #: The file of a model folder that is written last.
 SUMMARY = "training.json"
@@ -135,27 +147,30 @@ def fit(
         logger.info("%s: trained already under these settings; nothing to do", model_folder)
         _remove(run_folder)
         return dict(model_folder.read_record(SUMMARY))
-    if not _has_checkpoint(run_folder):
-        strangers = model_folder.names()
-        if strangers:
-            raise ConfigError(
-                f"output {model_folder}: holds {strangers[0]} but no {SUMMARY}: not an output of "
-                "this job; choose another folder"
-            )
-        # Nothing is lost, and whoever corrects a setting after a first error can go on.
-        _remove(run_folder)
-    Run(run_folder, job, fingerprint).open()
-    started = time.monotonic()
-    task = make_task(run_folder)
-    logger.info("%s: examples ready after %.1f s", job, time.monotonic() - started)
-    if optimization.num_workers == 0:
-        state = train_in_process(task, optimization, run_folder, report)
-    else:
-        from xner.training.distributed import train_on_ray
+    if not _has_checkpoint(run_folder) and (strangers := model_folder.names()):
+        raise ConfigError(
+            f"output {model_folder}: holds {strangers[0]} but no {SUMMARY}: not an output of "
+            "this job; choose another folder"
+        )
+    with Lease(run_folder, job) as lease:
+        if not _has_checkpoint(run_folder) and run_folder.exists(RUN_FILE):
+            # Nothing is lost, and whoever corrects a setting after a first error can go on.
+            for name in run_folder.names():
+                run_folder.remove(name)
+        Run(run_folder, job, fingerprint).open()
+        _check_checkpoints(run_folder, optimization.num_workers)
+        started = time.monotonic()
+        task = make_task(run_folder)
+        logger.info("%s: examples ready after %.1f s", job, time.monotonic() - started)
+        if optimization.num_workers == 0:
+            state = train_in_process(task, optimization, run_folder, report)
+        else:
+            from xner.training.distributed import train_on_ray
 
-        state = train_on_ray(task, optimization, run_folder)
-    summary = _summary(state)
-    _publish(task, state.best(optimization.keep_best), summary, run_folder, model_folder)
+            state = train_on_ray(task, optimization, run_folder)
+        lease.check()
+        summary = _summary(state)
+        _publish(task, state.best(optimization.keep_best), summary, run_folder, model_folder)
     _remove(run_folder)
     return summary
 
@@ -216,7 +231,13 @@ def _publish(
             with torch.no_grad():
                 summary["metrics"] = task.evaluate(model)
             model.cpu()
-        task.save(model, ready, summary["metrics"])
+        try:
+            task.save(model, ready, summary["metrics"])
+        except (OSError, SafetensorError) as error:
+            raise TransientError(
+                f"{ready}: the model cannot be written there: {error}; the checkpoints stay, so "
+                "free some space and run again"
+            ) from error
         events = [name for name in run_folder.names() if name.startswith((EVENTS, TRACKING_FILE))]
         for name in (RUN_FILE, *events):
             (ready / name).write_bytes(run_folder.read(name))
@@ -264,6 +285,17 @@ def _scratch(run_folder: Folder) -> Iterator[Path]:
 
 def _has_checkpoint(folder: Folder) -> bool:
     return any(name.startswith(CHECKPOINT) for name in folder.names())
+
+
+def _check_checkpoints(run_folder: Folder, num_workers: int) -> None:
+    """Refuse to go on, in this process, from what Ray's workers left, or the other way round."""
+    if run_folder.exists(PROGRESS if num_workers else _PROGRESS_OF_RAY):
+        began = "= 0, in one process" if num_workers else "> 0, on Ray"
+        raise ConfigError(
+            f"optimization.num_workers = {num_workers}: {run_folder} has checkpoints of a run with "
+            f"num_workers {began}, which cannot be gone on with; go on as it began, or remove "
+            "that folder to begin anew"
+        )
 
 
 def _remove(run_folder: Folder) -> None:

@@ -296,7 +296,6 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         _check_dev(config, examples, dev)
     else:
         examples, dev = held_out(examples, config.optimization)
-    check_patience(config.optimization, len(dev))
     training = [example.sentence for example in examples]
     labels = sorted({split_tag(t)[1] for s in training for t in s.tags if t != OUTSIDE})
     if not labels:
@@ -312,7 +311,9 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         if config.encoder != TINY:
             labels = _labels_kept(folder, labels, config)
         _check_not_annotated(training, labels)
+        dev = _can_be_scored(dev, labels, config)
         model, tokenizer = new_model(folder, labels)
+    check_patience(config.optimization, len(dev))
     window_length(model, tokenizer, config.max_length)
     new = _new_characters(model, tokenizer, training, config)
     add_to_tokenizer(tokenizer, new.characters)
@@ -321,7 +322,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     )
     _tell_of_unknown(unknown_share(tokenizer, encoded.input_ids))
     weights = word_weights(training, config.loss)
-    tag_ids = model.config.label2id
+    tag_ids = {tag: number for number, tag in model.config.id2label.items()}
     label_sets = sorted({s.not_annotated for s in training})
     number_of = {label_set: number for number, label_set in enumerate(label_sets)}
     kind = StudentsTask if config.loss.agreement else TaggerTask
@@ -345,6 +346,29 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         mixture=_mixture(examples, config.optimization.seed),
         about=_about(config, labels, examples, dev) | {"new_characters": len(new.characters)},
     )
+
+
+def _can_be_scored(
+    dev: Sequence[_Example], labels: Sequence[str], config: TrainTaggerConfig
+) -> Sequence[_Example]:
+    """The selection data; nothing where it has no mention, for then every epoch scores 0.
+
+    Raises ConfigError for types in the recipe's ``dev`` that the model will not know.
+    """
+    types = {split_tag(tag)[1] for each in dev for tag in each.sentence.tags if tag != OUTSIDE}
+    unknown = sorted(types.difference(labels))
+    if config.dev and unknown:
+        raise ConfigError(
+            f"dev: {', '.join(unknown)} unknown to the model, which knows {', '.join(labels)}; "
+            "map the types (label_map)"
+        )
+    if dev and not types:
+        logger.warning(
+            "not one entity in the %d sentences that epochs are compared by: the last is taken",
+            len(dev),
+        )
+        return []
+    return dev
 
 
 def _new_characters(
@@ -467,10 +491,15 @@ def _mixture(examples: Sequence[_Example], seed: int) -> Mixture | None:
 def _target_gold(examples: Sequence[_Example], dev: Sequence[_Example]) -> set[str]:
     """The languages that people labelled for the selection, and for the training only a teacher."""
     pseudo, gold = (
-        {each.sentence.lang for each in examples if each.is_gold is is_gold}
+        {_unmarked(each) for each in examples if each.is_gold is is_gold}
         for is_gold in (False, True)
     )
-    return {each.sentence.lang for each in dev if each.is_gold} & (pseudo - gold)
+    return {_unmarked(each) for each in dev if each.is_gold} & (pseudo - gold)
+
+
+def _unmarked(example: _Example) -> str:
+    """The language of an example: `zh` for `zh` and `zh_CN`."""
+    return example.sentence.lang.partition("_")[0]
 
 
 def _check_dev(
