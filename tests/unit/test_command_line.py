@@ -146,7 +146,7 @@ def test_command_line_refuses_an_output_that_is_thrown_away(
     copy = tmp_path / "session_1/runtime_resources/working_dir_files/_ray_pkg_1"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
-    asked = ["--target_langs", "de", "--dry-run"]
+    asked = ["--target_langs", "de", "--opus.corpora", "Tatoeba", "--dry-run"]
     assert exit_code([*asked, "--output", "data/pairs"]) == 2
     assert "output = 'data/pairs': this job runs in a copy" in capsys.readouterr().err
     for output in ("s3://bucket/pairs", "/data/pairs"):

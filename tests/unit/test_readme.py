@@ -34,7 +34,9 @@ ELSEWHERE = {
     "ray get-auth-token --generate": "tests/jobs/test_submit.py",
     "ray start --head": "tests/jobs/test_submit.py",
     "ray job submit --address http://127.0.0.1:8265 --working-dir . -- "
-    "python jobs/project_corpus.py s3://BUCKET/recipes/project_corpus.toml": "tests/jobs/test_submit.py",
+    "python jobs/project_corpus.py s3://BUCKET/recipes/project_corpus.toml": (
+        "tests/jobs/test_submit.py"
+    ),
     ".venv/bin/python jobs/prepare_corpus.py jobs/recipes/prepare_corpus.toml --dry-run": (
         "asks OPUS; tests/jobs/test_prepare_corpus.py"
     ),
