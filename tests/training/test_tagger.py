@@ -437,6 +437,8 @@ def test_tagger_is_not_selected_by_what_it_cannot_find(
     assert len(task("B-PER").dev) == 4
     with pytest.raises(ConfigError, match="dev: person unknown to the model, which knows LOC"):
         task("B-person")
+    assert len(task("B-PER\n\nBonn B-place").dev) == 8
+    assert "dev: place unknown to the model, which knows LOC, PER: they count" in caplog.text
     without = task("O")
     assert without.dev == () and without.about["selected_on"]["sentences"] == 0
     assert "not one entity in the 4 sentences" in caplog.text

@@ -311,7 +311,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         if config.encoder != TINY:
             labels = _labels_kept(folder, labels, config)
         _check_not_annotated(training, labels)
-        dev = _can_be_scored(dev, labels, config)
+        dev = _can_be_scored(dev, labels)
         model, tokenizer = new_model(folder, labels)
     check_patience(config.optimization, len(dev))
     window_length(model, tokenizer, config.max_length)
@@ -348,26 +348,23 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     )
 
 
-def _can_be_scored(
-    dev: Sequence[_Example], labels: Sequence[str], config: TrainTaggerConfig
-) -> Sequence[_Example]:
+def _can_be_scored(dev: Sequence[_Example], labels: Sequence[str]) -> Sequence[_Example]:
     """The selection data; nothing where it has no mention, for then every epoch scores 0.
 
-    Raises ConfigError for types in the recipe's ``dev`` that the model will not know.
+    Raises ConfigError where the recipe's ``dev`` has only types that the model will not know.
     """
     types = {split_tag(tag)[1] for each in dev for tag in each.sentence.tags if tag != OUTSIDE}
-    unknown = sorted(types.difference(labels))
-    if config.dev and unknown:
-        raise ConfigError(
-            f"dev: {', '.join(unknown)} unknown to the model, which knows {', '.join(labels)}; "
-            "map the types (label_map)"
-        )
     if dev and not types:
         logger.warning(
             "not one entity in the %d sentences that epochs are compared by: the last is taken",
             len(dev),
         )
         return []
+    if unknown := sorted(types.difference(labels)):
+        message = f"dev: {', '.join(unknown)} unknown to the model, which knows {', '.join(labels)}"
+        if types.isdisjoint(labels):
+            raise ConfigError(f"{message}; map the types (label_map)")
+        logger.warning("%s: they count as missed", message)
     return dev
 
 
