@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Any
 
@@ -114,8 +114,10 @@ def collect(
     likely = (
         np.zeros((len(mentions), len(target.words))) if probabilities is None else probabilities
     )
+    # Those of most mentions are the same.
+    spans_of = cache(target.spans)
     return [
-        _evidence(pair, target, mention, links, linked, of_mention)
+        _evidence(pair, target, spans_of, mention, links, linked, of_mention)
         for mention, of_mention in zip(mentions, likely, strict=True)
     ]
 
@@ -123,6 +125,7 @@ def collect(
 def _evidence(
     pair: SentencePair,
     target: _Target,
+    spans_of: Callable[[int], tuple[Indices, Indices]],
     mention: Span,
     links: Floats,
     linked: Floats,
@@ -136,7 +139,7 @@ def _evidence(
     outside = linked - inside
     names = [pair.source[a:b] for a, b in pair.source_words[mine.start : mine.stop]]
     spelled = np.array([_spelled(names, word) for word in target.words])
-    firsts, stops = target.spans(max(_MAX_WORDS, 2 * len(mine)))
+    firsts, stops = spans_of(max(_MAX_WORDS, 2 * len(mine)))
 
     by_word, likeness = _within(inside, firsts, stops), _within(likely, firsts, stops)
     has_like = _within(spelled >= _MIN_SPELLING, firsts, stops) > 0
@@ -218,7 +221,8 @@ def letters_shared(first: str, second: str) -> float:
     Case, spaces and diacritics do not count.
     """
     a, b = _bigrams(first), _bigrams(second)
-    return 2 * sum((a & b).values()) / (a.total() + b.total())
+    shared = sum(min(count, b[bigram]) for bigram, count in a.items() if bigram in b)
+    return 2 * shared / (a.total() + b.total())
 
 
 def _agreement(evidence: Sequence[Evidence], probabilities: Sequence[Floats]) -> list[Floats]:
