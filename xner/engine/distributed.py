@@ -505,17 +505,27 @@ class _Actor:
         starts it again, on another node where it can, and gives it the shards that it had. An
         exception here would end the run.
         """
+        tries, node = self._watch.tries, ray.get_runtime_context().get_node_id()
+        ray.get(tries.loading.remote(self._pool, node))
         try:
-            return [
+            stages = [
                 (step.name, patiently(f"{step.name}: loading", step.make, *step.arguments))
                 for step in steps
             ]
         except (TransientError, OSError, MemoryError, RuntimeError):
-            if ray.get(self._watch.tries.load_failed.remote(self._pool)):
+            seconds = ray.get(tries.load_failed.remote(self._pool, node))
+            if seconds is None:
                 raise
-            node = ray.util.get_node_ip_address()
-            _log.exception("%s: not loaded on node %s; another process tries", self._pool, node)
+            _log.exception(
+                "%s: not loaded on node %s; another process tries in %.0f s",
+                self._pool,
+                ray.util.get_node_ip_address(),
+                seconds,
+            )
+            time.sleep(seconds)
             os._exit(1)
+        ray.get(tries.loaded.remote(self._pool, node))
+        return stages
 
     def __call__(self, parcel: pa.Table) -> pa.Table:
         (row,) = parcel.drop_columns("table").to_pylist()
