@@ -18,6 +18,7 @@ from xner.config import EngineConfig, PoolConfig
 from xner.engine.choose import engine_for
 from xner.engine.distributed import _connect, _given_up
 from xner.engine.flow import Engine, ShardResult, Step
+from xner.engine.poison import guarded
 from xner.engine.tries import MAX_GIVEN_UP
 from xner.errors import ConfigError, DataError, TransientError, XnerError
 from xner.shards.statistics import Statistics
@@ -171,6 +172,29 @@ def test_survival_of_processes_that_die(local_ray: None, tmp_path: Path) -> None
     assert rows_of(results) == {"1": 1, "2": 2, "3": 3, "4": None}
     (error,) = (str(result.error) for result in results if result.error)
     assert error.startswith("4: given up, for it cost deadly its process 3 times")
+
+
+class AcceleratorError(RuntimeError):
+    """As torch calls it."""
+
+
+def test_survival_of_a_device_that_fails(local_ray: None, tmp_path: Path) -> None:
+    once = Once(tmp_path)
+
+    class Failing:
+        def __init__(self) -> None:
+            self._has_failed = False
+
+        def __call__(self, table: pa.Table) -> pa.Table:
+            # What torch raises once, it raises in every later call of the process.
+            self._has_failed = self._has_failed or not once("step")
+            if self._has_failed:
+                raise AcceleratorError("CUDA error: unspecified launch failure")
+            return table
+
+    steps = [guarded(Step("fail", Failing, (), POOL))]
+    results = list(engine_for(EngineConfig()).run_shards(["1", "20"], read, steps, commit))
+    assert rows_of(results) == {"1": 1, "20": 20}
 
 
 @pytest.mark.slow

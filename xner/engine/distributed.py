@@ -51,6 +51,7 @@ from xner.engine.flow import (
 )
 from xner.engine.metrics import count_result, count_stage, show_pending
 from xner.engine.nodes import living_nodes
+from xner.engine.poison import is_of_device
 from xner.engine.sizes import watched
 from xner.engine.tries import MAX_GIVEN_UP, MAX_LOST, Tries
 from xner.errors import ConfigError, DataError, TransientError, XnerError
@@ -540,6 +541,14 @@ class _Actor:
             for name, stage in self._stages:
                 parcel = _run(parcel, name, stage, self._watch.seconds)
             return parcel
+        except RuntimeError as error:
+            if is_of_device(error):
+                where = ray.util.get_node_ip_address()
+                _log.exception(
+                    "%s: %s failed on node %s; its process ends", shard, self._pool, where
+                )
+                os._exit(1)
+            raise
         finally:
             ray.get(tries.end.remote(self._pool, shard))
 

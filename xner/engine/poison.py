@@ -51,8 +51,8 @@ class Guarded:
 
     The column says "step: class of the exception"; a table without it has no marked row. As many
     rows come out as went in, in their order, the marked ones without labels. An XnerError, an
-    OSError and a lack of memory are no row's fault and are passed on, and so is an exception that
-    all rows raise, or more than three of them and one in a hundred.
+    OSError, a lack of memory and the failure of an accelerator are no row's fault and are passed
+    on, and so is an exception that all rows raise, or more than three of them and one in a hundred.
     """
 
     def __init__(self, name: str, make: Callable[..., TableFunction], *arguments: Any) -> None:
@@ -138,10 +138,21 @@ class Guarded:
 
 def _is_of_rows(error: BaseException) -> bool:
     """Whether rows may be to blame, and not the settings, the machine, or who interrupts."""
-    names = {each.__name__ for each in type(error).__mro__}
+    names = _class_names(error)
     if isinstance(error, XnerError | OSError | MemoryError) or "OutOfMemoryError" in names:
         return False
+    if is_of_device(error):
+        return False
     return isinstance(error, Exception) or "PanicException" in names
+
+
+def is_of_device(error: BaseException) -> bool:
+    """Whether an accelerator failed: every later call of this process that uses it will, too."""
+    return "AcceleratorError" in _class_names(error)
+
+
+def _class_names(error: BaseException) -> set[str]:
+    return {each.__name__ for each in type(error).__mro__}
 
 
 def _give_up(error: BaseException, why: str) -> NoReturn:
