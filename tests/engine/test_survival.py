@@ -267,6 +267,41 @@ def test_survival_inline_ends_a_process_that_hangs(hang: str, says_which: bool) 
     assert ("error: 1: hang: takes more than 0.5 s" in done.stderr) == says_which
 
 
+SEARCHING = """
+import time
+import pyarrow as pa
+from xner.config import EngineConfig
+from xner.engine.choose import engine_for
+from xner.engine.flow import Step
+from xner.engine.poison import guarded
+from xner.shards.statistics import Statistics
+calls = []
+def slow(table):
+    calls.append(table.num_rows)
+    time.sleep(100 if len(calls) == {hanging_call} else 0.5)
+    if "3" in table["pair_id"].to_pylist():
+        raise KeyError(3)
+    return table
+def commit(name, table):
+    print("committed", table["error"].null_count, flush=True)
+    return Statistics()
+engine = engine_for(EngineConfig(kind="inline", shard_seconds=1))
+read = lambda name: pa.table({{"pair_id": [str(number) for number in range(8)]}})
+list(engine.run_shards(["0"], read, [guarded(Step("slow", lambda: slow))], commit))
+"""
+
+
+@pytest.mark.parametrize(("hanging_call", "survives"), [(0, True), (3, False)])
+def test_survival_inline_limits_each_call_of_a_search_for_bad_rows(
+    hanging_call: int, survives: bool
+) -> None:
+    script = SEARCHING.format(hanging_call=hanging_call)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == (0 if survives else 1), done.stderr
+    assert done.stdout == ("committed 7\n" if survives else "")
+    assert ("error: 0: slow: takes more than 1 s" in done.stderr) != survives
+
+
 def test_survival_of_a_table_that_kills_is_none(local_ray: None) -> None:
     def crash(table: pa.Table) -> pa.Table:
         os._exit(1)
