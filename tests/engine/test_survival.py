@@ -18,6 +18,7 @@ from xner.config import EngineConfig, PoolConfig
 from xner.engine.choose import engine_for
 from xner.engine.distributed import _connect, _given_up
 from xner.engine.flow import Engine, ShardResult, Step
+from xner.engine.poison import guarded
 from xner.engine.tries import MAX_GIVEN_UP
 from xner.errors import ConfigError, DataError, TransientError, XnerError
 from xner.shards.statistics import Statistics
@@ -173,6 +174,29 @@ def test_survival_of_processes_that_die(local_ray: None, tmp_path: Path) -> None
     assert error.startswith("4: given up, for it cost deadly its process 3 times")
 
 
+class AcceleratorError(RuntimeError):
+    """As torch calls it."""
+
+
+def test_survival_of_a_device_that_fails(local_ray: None, tmp_path: Path) -> None:
+    once = Once(tmp_path)
+
+    class Failing:
+        def __init__(self) -> None:
+            self._has_failed = False
+
+        def __call__(self, table: pa.Table) -> pa.Table:
+            # What torch raises once, it raises in every later call of the process.
+            self._has_failed = self._has_failed or not once("step")
+            if self._has_failed:
+                raise AcceleratorError("CUDA error: unspecified launch failure")
+            return table
+
+    steps = [guarded(Step("fail", Failing, (), POOL))]
+    results = list(engine_for(EngineConfig()).run_shards(["1", "20"], read, steps, commit))
+    assert rows_of(results) == {"1": 1, "20": 20}
+
+
 @pytest.mark.slow
 def test_survival_ends_where_no_process_can_load_a_model(local_ray: None) -> None:
     class Broken:
@@ -241,6 +265,41 @@ def test_survival_inline_ends_a_process_that_hangs(hang: str, says_which: bool) 
     assert done.stdout.split() == ["committed", "0"]
     assert "in hang" in done.stderr
     assert ("error: 1: hang: takes more than 0.5 s" in done.stderr) == says_which
+
+
+SEARCHING = """
+import time
+import pyarrow as pa
+from xner.config import EngineConfig
+from xner.engine.choose import engine_for
+from xner.engine.flow import Step
+from xner.engine.poison import guarded
+from xner.shards.statistics import Statistics
+calls = []
+def slow(table):
+    calls.append(table.num_rows)
+    time.sleep(100 if len(calls) == {hanging_call} else 0.5)
+    if "3" in table["pair_id"].to_pylist():
+        raise KeyError(3)
+    return table
+def commit(name, table):
+    print("committed", table["error"].null_count, flush=True)
+    return Statistics()
+engine = engine_for(EngineConfig(kind="inline", shard_seconds=1))
+read = lambda name: pa.table({{"pair_id": [str(number) for number in range(8)]}})
+list(engine.run_shards(["0"], read, [guarded(Step("slow", lambda: slow))], commit))
+"""
+
+
+@pytest.mark.parametrize(("hanging_call", "survives"), [(0, True), (3, False)])
+def test_survival_inline_limits_each_call_of_a_search_for_bad_rows(
+    hanging_call: int, survives: bool
+) -> None:
+    script = SEARCHING.format(hanging_call=hanging_call)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == (0 if survives else 1), done.stderr
+    assert done.stdout == ("committed 7\n" if survives else "")
+    assert ("error: 0: slow: takes more than 1 s" in done.stderr) != survives
 
 
 def test_survival_of_a_table_that_kills_is_none(local_ray: None) -> None:

@@ -166,9 +166,11 @@ def test_export_datasets_has_the_versions_that_were_prepared(
     of_one = Folder.at(str(tmp_path / "of one language"))
     for name in pseudo.names(".parquet"):
         of_one.publish(name, pseudo.read(name))
-    of_one.publish_json("run.json", {"pairs": str(pairs / "en-de"), "fingerprint": "x"})
-    folder = export(pseudo=str(of_one), pairs=str(pairs), output=str(tmp_path / "one"))
-    assert "| Tatoeba | v7 | 4 |" in folder.read("README.md").decode()
+    for number, made_of in enumerate(("feed/en-de", str(pairs / "en-de"))):
+        of_one.publish_json("run.json", {"pairs": made_of, "fingerprint": "x"})
+        output = str(tmp_path / f"one {number}")
+        folder = export(pseudo=str(of_one), pairs=str(pairs), output=output)
+        assert "| Tatoeba | v7 | 4 |" in folder.read("README.md").decode()
     pairs.publish_json("run.json", {**record, "fingerprint": "other"})
     with pytest.raises(ConfigError, match="made of other pairs"):
         export(pairs=str(pairs))

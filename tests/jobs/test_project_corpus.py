@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -263,13 +264,41 @@ def test_project_corpus_refuses_what_cannot_be(
     assert message in str(refusal.value)
 
 
+@pytest.mark.parametrize("of", ["", "en-zh"], ids=["all", "one language pair"])
 def test_project_corpus_refuses_pairs_of_an_unfinished_preparation(
+    project_config: Made, pairs: Path, tmp_path: Path, of: str
+) -> None:
+    there = tmp_path / "pairs"
+    shutil.copytree(pairs, there)
+    (there / "en-zh" / "summary.json").unlink()
+    with pytest.raises(ConfigError, match=r"en-zh: its preparation is not finished"):
+        CorpusProjection.plan(project_config(tmp_path / "out", pairs=str(there / of)))
+    CorpusProjection.plan(project_config(tmp_path / "out", pairs=str(there / "en-de")))
+    # Pairs that prepare_corpus did not write are whole as they are.
+    alone = project_config(tmp_path / "out", pairs=str(there / "en-zh"))
+    for record in ('{"job": "train_tagger", "fingerprint": "x"}', "not ours"):
+        (there / "run.json").write_text(record)
+        assert CorpusProjection.plan(alone).run.fingerprint["pairs"] == str(there / "en-zh")
+    (there / "run.json").unlink()
+    assert CorpusProjection.plan(alone).run.fingerprint["pairs"] == str(there / "en-zh")
+
+
+def test_project_corpus_is_another_run_with_pairs_prepared_anew(
     project_config: Made, pairs: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(pairs, tmp_path / "pairs")
-    (tmp_path / "pairs" / "en-zh" / "summary.json").unlink()
-    with pytest.raises(ConfigError, match=r"en-zh: its preparation is not finished"):
-        CorpusProjection.plan(project_config(tmp_path / "out", pairs=str(tmp_path / "pairs")))
+    def fingerprint(where: Path) -> object:
+        made = project_config(tmp_path / "out", pairs=str(where))
+        return CorpusProjection.plan(made).run.fingerprint
+
+    there = tmp_path / "pairs"
+    shutil.copytree(pairs, there)
+    before = fingerprint(there / "en-de")
+    # The same pairs in another place, but no other pairs.
+    assert before == fingerprint(pairs / "en-de")
+    assert before not in (fingerprint(there), fingerprint(there / "en-zh"))
+    record = json.loads((there / "run.json").read_text())
+    (there / "run.json").write_text(json.dumps({**record, "fingerprint": "of another seed"}))
+    assert before != fingerprint(there / "en-de")
 
 
 def test_project_corpus_pins_a_hub_model_to_its_commit(

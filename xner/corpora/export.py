@@ -145,9 +145,11 @@ def _versions(config: ExportConfig, made_by: Mapping[str, Any]) -> dict[str, str
     archives = (record or {}).get("archives")
     if record is None or not isinstance(archives, dict):
         raise ConfigError(f"pairs {folder}: no {RUN_FILE} of prepare_corpus")
-    # Of the pairs of one language the shards know the folder, which lies in that of the record.
-    made_of = made_by.get("pairs", record.get("fingerprint"))
-    if made_of != record.get("fingerprint") and not str(made_of).startswith(f"{folder}/"):
+    whole = record.get("fingerprint")
+    made_of = made_by.get("pairs", whole)
+    # Of the pairs of one language the shards know the fingerprint and the folder, older ones only
+    # the folder, which lies in that of the record.
+    if made_of != whole and not str(made_of).startswith((f"{whole}/", f"{folder}/")):
         raise ConfigError(f"pairs {folder}: {config.pseudo} was made of other pairs")
     found = (_ARCHIVE.search(str(path)) for path in archives)
     return {each[1]: each[2] for each in found if each is not None}

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -91,14 +92,46 @@ def time_limit(seconds: float | None, what: str) -> Iterator[None]:
     if seconds is None:
         yield
         return
-    message = f"{what}: takes more than {seconds:g} s (engine.shard_seconds): its process ends"
-    last_words = threading.Timer(seconds, lambda: print(f"error: {message}", file=sys.stderr))
-    last_words.daemon = True
-    last_words.start()
-    # Its thread needs no Python, so it gets through where C code holds the interpreter's lock.
-    faulthandler.dump_traceback_later(seconds + _LAST_WORDS_SECONDS, exit=True, file=2)
+    limit = _Limit(seconds, what)
+    limit.begin()
+    outer = _running.set(limit)
     try:
         yield
     finally:
+        _running.reset(outer)
+        limit.end()
+
+
+def renew_time_limit() -> None:
+    """Begin the time limit of the block anew, where there is one; for work that is done again."""
+    limit = _running.get()
+    if limit is not None:
+        limit.end()
+        limit.begin()
+
+
+class _Limit:
+    """The end of this process, so many seconds after it begins."""
+
+    def __init__(self, seconds: float, what: str) -> None:
+        self._seconds = seconds
+        self._message = (
+            f"{what}: takes more than {seconds:g} s (engine.shard_seconds): its process ends"
+        )
+        self._last_words: threading.Timer | None = None
+
+    def begin(self) -> None:
+        message = f"error: {self._message}"
+        self._last_words = threading.Timer(self._seconds, lambda: print(message, file=sys.stderr))
+        self._last_words.daemon = True
+        self._last_words.start()
+        # Its thread needs no Python, so it gets through where C code holds the interpreter's lock.
+        faulthandler.dump_traceback_later(self._seconds + _LAST_WORDS_SECONDS, exit=True, file=2)
+
+    def end(self) -> None:
         faulthandler.cancel_dump_traceback_later()
-        last_words.cancel()
+        if self._last_words is not None:
+            self._last_words.cancel()
+
+
+_running: ContextVar[_Limit | None] = ContextVar("running time limit", default=None)

@@ -51,6 +51,7 @@ from xner.engine.flow import (
 )
 from xner.engine.metrics import count_result, count_stage, show_pending
 from xner.engine.nodes import living_nodes
+from xner.engine.poison import is_of_device
 from xner.engine.sizes import watched
 from xner.engine.tries import MAX_GIVEN_UP, MAX_LOST, Tries
 from xner.errors import ConfigError, DataError, TransientError, XnerError
@@ -505,17 +506,27 @@ class _Actor:
         starts it again, on another node where it can, and gives it the shards that it had. An
         exception here would end the run.
         """
+        tries, node = self._watch.tries, ray.get_runtime_context().get_node_id()
+        ray.get(tries.loading.remote(self._pool, node))
         try:
-            return [
+            stages = [
                 (step.name, patiently(f"{step.name}: loading", step.make, *step.arguments))
                 for step in steps
             ]
         except (TransientError, OSError, MemoryError, RuntimeError):
-            if ray.get(self._watch.tries.load_failed.remote(self._pool)):
+            seconds = ray.get(tries.load_failed.remote(self._pool, node))
+            if seconds is None:
                 raise
-            node = ray.util.get_node_ip_address()
-            _log.exception("%s: not loaded on node %s; another process tries", self._pool, node)
+            _log.exception(
+                "%s: not loaded on node %s; another process tries in %.0f s",
+                self._pool,
+                ray.util.get_node_ip_address(),
+                seconds,
+            )
+            time.sleep(seconds)
             os._exit(1)
+        ray.get(tries.loaded.remote(self._pool, node))
+        return stages
 
     def __call__(self, parcel: pa.Table) -> pa.Table:
         (row,) = parcel.drop_columns("table").to_pylist()
@@ -530,6 +541,14 @@ class _Actor:
             for name, stage in self._stages:
                 parcel = _run(parcel, name, stage, self._watch.seconds)
             return parcel
+        except RuntimeError as error:
+            if is_of_device(error):
+                where = ray.util.get_node_ip_address()
+                _log.exception(
+                    "%s: %s failed on node %s; its process ends", shard, self._pool, where
+                )
+                os._exit(1)
+            raise
         finally:
             ray.get(tries.end.remote(self._pool, shard))
 

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pyarrow as pa
 
+from xner.engine.attempts import renew_time_limit
 from xner.engine.flow import Step, TableFunction
 from xner.errors import XnerError
 from xner.models.usage import Usage, usage_of
@@ -51,8 +52,8 @@ class Guarded:
 
     The column says "step: class of the exception"; a table without it has no marked row. As many
     rows come out as went in, in their order, the marked ones without labels. An XnerError, an
-    OSError and a lack of memory are no row's fault and are passed on, and so is an exception that
-    all rows raise, or more than three of them and one in a hundred.
+    OSError, a lack of memory and the failure of an accelerator are no row's fault and are passed
+    on, and so is an exception that all rows raise, or more than three of them and one in a hundred.
     """
 
     def __init__(self, name: str, make: Callable[..., TableFunction], *arguments: Any) -> None:
@@ -73,7 +74,7 @@ class Guarded:
         if len(sound) < len(errors):
             rows = rows.take(sound)
         try:
-            result = self._stage(rows)
+            result = self._ask(rows)
         # What Rust code raises when it panics is no Exception.
         except BaseException as error:
             if not _is_of_rows(error):
@@ -83,6 +84,11 @@ class Guarded:
             for number, raised in poisoned.items():
                 errors[sound[number]] = f"{self._name}: {type(raised).__name__}"
         return _conserved(result, table, errors)
+
+    def _ask(self, rows: pa.Table) -> pa.Table:
+        """What the stage makes of the rows; a search may take longer than it may for a shard."""
+        renew_time_limit()
+        return self._stage(rows)
 
     def _poisoned(self, rows: pa.Table, error: BaseException) -> dict[int, BaseException]:
         """The rows that raise by themselves, by number. Raises ``error`` where they are many."""
@@ -106,7 +112,7 @@ class Guarded:
     def _caught(self, rows: pa.Table) -> BaseException | None:
         """What the stage raises for these rows."""
         try:
-            self._stage(rows)
+            self._ask(rows)
         except BaseException as error:
             if not _is_of_rows(error):
                 raise
@@ -120,7 +126,7 @@ class Guarded:
         """The result of the rows that are not poisoned. Raises ``error`` where there is none."""
         rest = rows.take([number for number in range(rows.num_rows) if number not in poisoned])
         try:
-            result = self._stage(rest)
+            result = self._ask(rest)
         except BaseException as again:
             if not _is_of_rows(again):
                 raise
@@ -138,10 +144,21 @@ class Guarded:
 
 def _is_of_rows(error: BaseException) -> bool:
     """Whether rows may be to blame, and not the settings, the machine, or who interrupts."""
-    names = {each.__name__ for each in type(error).__mro__}
+    names = _class_names(error)
     if isinstance(error, XnerError | OSError | MemoryError) or "OutOfMemoryError" in names:
         return False
+    if is_of_device(error):
+        return False
     return isinstance(error, Exception) or "PanicException" in names
+
+
+def is_of_device(error: BaseException) -> bool:
+    """Whether an accelerator failed: every later call of this process that uses it will, too."""
+    return "AcceleratorError" in _class_names(error)
+
+
+def _class_names(error: BaseException) -> set[str]:
+    return {each.__name__ for each in type(error).__mro__}
 
 
 def _give_up(error: BaseException, why: str) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -66,12 +67,13 @@ class CorpusProjection:
         labels = tuple(entity_types(teacher_folder))
         _check_labels(config.quality, labels, f"the teacher {config.teacher.model}")
         pairs = Folder.at(config.pairs)
-        _check_finished(pairs, input_shards(pairs))
+        names, prepared = input_shards(pairs), _preparation(pairs)
+        if prepared is not None:
+            _check_finished(pairs, names)
         if aligner.links is not None:
             _check_languages(pairs, aligner.links)
-        made_by = pairs.read_record(RUN_FILE) or {}
         fingerprint = {
-            "pairs": made_by.get("fingerprint", str(pairs)),
+            "pairs": prepared or str(pairs),
             "teacher": model_identity(teacher, teacher_folder),
             "aligner": identity,
             "quality": config.quality.model_dump(mode="json"),
@@ -230,14 +232,31 @@ def _labels_of(pseudo: Folder, name: str) -> list[str]:
         ) from error
 
 
+def _preparation(pairs: Folder) -> str | None:
+    """The fingerprint of the run that wrote the pairs; None where no run did.
+
+    Of the pairs of one language it is the fingerprint of the folder above and this folder's name.
+    """
+    record = pairs.read_record(RUN_FILE)
+    if record is not None:
+        return str(record.get("fingerprint", pairs))
+    if pairs.parent is None:
+        return None
+    # What lies above need not be ours, nor for us to read.
+    with suppress(ConfigError, DataError):
+        record = pairs.parent.read_record(RUN_FILE)
+    if record is None or record.get("job") != "prepare_corpus":
+        return None
+    return f"{record['fingerprint']}/{pairs.name}"
+
+
 def _check_finished(pairs: Folder, names: Sequence[str]) -> None:
     """Refuse pairs of a preparation that died: the shards that it lacks would never be missed."""
-    if not pairs.exists(RUN_FILE):
-        return
-    for folder in sorted({name.rpartition("/")[0] for name in names}):
-        if not pairs.exists(f"{folder}/{SUMMARY_FILE}".lstrip("/")):
+    for name in sorted({name.rpartition("/")[0] for name in names}):
+        folder = pairs / name if name else pairs
+        if not folder.exists(SUMMARY_FILE):
             raise ConfigError(
-                f"pairs {pairs / folder}: its preparation is not finished; run prepare_corpus again"
+                f"pairs {folder}: its preparation is not finished; run prepare_corpus again"
             )
 
 

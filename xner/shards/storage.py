@@ -76,6 +76,14 @@ class Folder:
         return self.location.rsplit("/", 1)[-1]
 
     @property
+    def parent(self) -> Folder | None:
+        """The folder that this one lies in; None where its location has none."""
+        above = self.location.rpartition("/")[0]
+        if "::" in self.location or above.endswith("/"):
+            return None
+        return Folder(above or "/")
+
+    @property
     def filesystem(self) -> fsspec.AbstractFileSystem:
         """The file system that serves this folder."""
         return url_to_fs(self.location)[0]

@@ -150,11 +150,16 @@ class OutOfMemoryError(RuntimeError):
     """As torch calls it."""
 
 
+class AcceleratorError(RuntimeError):
+    """As torch calls it."""
+
+
 @pytest.mark.parametrize(
     "error",
     [
         *(ConfigError("x"), MemoryError(), OutOfMemoryError(), ConnectionResetError()),
         *(TimeoutError(), FileNotFoundError(), KeyboardInterrupt(), SystemExit()),
+        AcceleratorError("CUDA error: unspecified launch failure"),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xner.engine.tries import MAX_LOADS, MAX_LOST, Tries
+from xner.engine.tries import MAX_LOADS, MAX_LOST, MAX_WAIT_SECONDS, Tries
 
 
 def test_tries_give_up_a_shard_that_kills_every_time() -> None:
@@ -40,13 +40,48 @@ def test_tries_on_nodes_that_were_lost_do_not_count() -> None:
     assert tries.begin("label", "1", "elsewhere") == 0
 
 
+def failures(tries: Tries, node: str, num: int) -> list[float | None]:
+    return [tries.load_failed("label", node) for _ in range(num)]
+
+
 def test_tries_to_load_end_where_none_succeeds_and_nothing_is_done() -> None:
     tries = Tries(lambda: {"here"})
     for _ in range(3):
-        failed = [tries.load_failed("label") for _ in range(MAX_LOADS - 1)]
-        assert failed == [False] * (MAX_LOADS - 1)
+        assert None not in failures(tries, "here", MAX_LOADS - 1)
         # Others of the pool could load, and work.
         tries.begin("label", "1", "here")
         tries.end("label", "1")
-    assert not tries.load_failed("align")
-    assert [tries.load_failed("label") for _ in range(MAX_LOADS)][-1]
+    assert tries.load_failed("align", "here") is not None
+    assert failures(tries, "here", MAX_LOADS)[-1] is None
+    tries.loaded("label", "here")
+    assert None not in failures(tries, "here", MAX_LOADS - 1)
+    # It could once, and cannot any more.
+    assert tries.load_failed("label", "here") is None
+
+
+def test_tries_to_load_do_not_end_for_a_node_that_is_broken() -> None:
+    living = {"broken", "good", "spot"}
+    tries = Tries(lambda: living)
+    for node in ("broken", "good"):
+        tries.loading("label", node)
+    # The good one takes its time to load, and then with its first shard.
+    assert None not in failures(tries, "broken", 5 * MAX_LOADS)
+    tries.loaded("label", "good")
+    assert None not in failures(tries, "broken", 5 * MAX_LOADS)
+    tries.loading("label", "spot")
+    living.remove("good")
+    assert None not in failures(tries, "broken", MAX_LOADS)
+    assert tries.load_failed("label", "spot") is not None
+    assert None not in failures(tries, "broken", MAX_LOADS - 2)
+    # Started there again, it has failed there all the same.
+    tries.loading("label", "spot")
+    assert tries.load_failed("label", "broken") is None
+
+
+def test_tries_to_load_wait_longer_each_time_that_a_node_fails() -> None:
+    tries = Tries(lambda: {"broken", "good"})
+    tries.loaded("label", "good")
+    assert failures(tries, "broken", 5) == [1, 4, 16, MAX_WAIT_SECONDS, MAX_WAIT_SECONDS]
+    assert failures(tries, "good", 1) == [1]
+    tries.loaded("label", "broken")
+    assert failures(tries, "broken", 1000)[0] == 1

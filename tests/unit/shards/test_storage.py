@@ -19,6 +19,17 @@ def test_storage_location_is_absolute(tmp_path: Path, monkeypatch: pytest.Monkey
     assert Folder.at("memory://a/b").location == "memory:///a/b"
 
 
+@pytest.mark.parametrize(
+    ("location", "parent"),
+    [
+        *(("/data/pairs", "/data"), ("/data", "/"), ("s3://bucket/pairs", "s3://bucket")),
+        *(("s3://bucket", None), ("zip://pairs::/data/all.zip", None)),
+    ],
+)
+def test_storage_parent_is_a_folder_of_the_same_location(location: str, parent: str | None) -> None:
+    assert Folder(location).parent == (parent and Folder(parent))
+
+
 def test_storage_unknown_protocol_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="nosuch"):
         Folder.at("nosuch://bucket/x")
