@@ -182,7 +182,7 @@ def test_project_corpus_tells_of_a_missing_eflomal_at_once(
 ) -> None:
     monkeypatch.setattr(eflomal.importlib.metadata, "files", lambda name: [])
     made = project_config(tmp_path / "out", aligner={"links": {"kind": "eflomal"}})
-    with pytest.raises(ConfigError, match=r"pip install 'xner\[eflomal\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[eflomal\]'"):
         CorpusProjection.plan(made)
     assert not (tmp_path / "out").exists()
 

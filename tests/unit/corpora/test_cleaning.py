@@ -178,7 +178,7 @@ def test_cleaning_says_how_to_install_the_identifier(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     cleaning._identifier.cache_clear()
     text = "A sentence that is long enough to be identified."
-    with pytest.raises(ConfigError, match=r"pip install 'xner\[langid\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[langid\]'"):
         score([text], [text + "."], "en", "de", CleaningConfig(identify_language=True))
 
 

@@ -155,7 +155,7 @@ def test_build_alignment_set_tells_of_wrong_word_links_before_it_reads_a_pair(
     for wrong, message in (
         (config(german, model=str(tmp_path)), r"no word_aligner\.json"),
         (config(chinese, model=str(words)), "for en-de, but the pairs are en-zh"),
-        (config(german, kind="eflomal"), r"pip install 'xner\[eflomal\]'"),
+        (config(german, kind="eflomal"), r"pip install -e '\.\[eflomal\]'"),
     ):
         for step in (main, plan):
             with pytest.raises(ConfigError, match=message):

@@ -22,7 +22,7 @@ try:
 except importlib.metadata.PackageNotFoundError:
     MISSING = True
 
-needs_eflomal = pytest.mark.skipif(MISSING, reason="eflomal is not installed: xner[eflomal]")
+needs_eflomal = pytest.mark.skipif(MISSING, reason="eflomal is not installed: an extra")
 
 CONFIG = LinksConfig(kind="eflomal")
 # In the order of the source; the translation turns every sentence round.
@@ -135,7 +135,7 @@ def test_eflomal_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(eflomal.importlib.metadata, "files", not_installed)
-    with pytest.raises(ConfigError, match=r"xner\[eflomal\]"):
+    with pytest.raises(ConfigError, match=r"'\.\[eflomal\]'"):
         EflomalLinker(CONFIG)
 
 
