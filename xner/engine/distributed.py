@@ -290,6 +290,7 @@ class RayFlow:
 
     def partition(self, column: str, num_tables: int) -> RayFlow:
         """See :class:`xner.engine.flow.Flow`."""
+        assert self._dataset.context.target_max_block_size is None, "only of what is held"
         if num_tables == 1:
             one = RayFlow(self._dataset.repartition(1))
             return one.map(lambda table: table.sort_by(column))
@@ -309,7 +310,11 @@ class RayFlow:
                 report(now - seen)
                 seen = now
             with _own_errors():
-                return RayFlow(holding.result())
+                held = holding.result()
+            # From here on a table is one block, however large it is: Ray would cut what a range
+            # or a function gives at the size that is right for reading.
+            held.context.target_max_block_size = None
+            return RayFlow(held)
         finally:
             # One who interrupts must not wait until all is read.
             thread.shutdown(wait=False, cancel_futures=True)

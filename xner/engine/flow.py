@@ -124,7 +124,8 @@ class Flow(Protocol):
     def partition(self, column: str, num_tables: int) -> Flow:
         """All rows by equal ranges of an int64 column (see ``range_borders``), sorted in each.
 
-        A range without rows may give an empty table or none.
+        Each range is one table, however large. Only of a flow that comes from a ``held`` one. A
+        range without rows may give an empty table or none.
         """
         ...
 

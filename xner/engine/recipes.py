@@ -443,10 +443,16 @@ class CorpusPreparation:
         num_shards = max(1, round(sum(quota_of.values()) / shard_pairs))
         drawn = parts.map(preparing.Draw(last_keys)).partition("position", num_shards)
         written: Counter[int] = Counter()
+        shards: set[int] = set()
         check()
         for table in drawn.map(preparing.WriteShard(self.run, folder, num_shards)):
             check()
-            written.update(dict(zip(*table.to_pydict().values(), strict=True)))
+            # The second would have taken the place of the first.
+            if twice := shards.intersection(table["shard"].to_pylist()):
+                raise RuntimeError(f"{folder}: shard {min(twice)} came twice, in parts")
+            for row in table.to_pylist():
+                shards.add(row["shard"])
+                written[row["archive"]] += row["written"]
 
         if written != Counter(quota_of):
             raise RuntimeError(f"{folder}: drew {quota_of} pairs by archive but wrote {written}")
