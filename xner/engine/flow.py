@@ -129,7 +129,7 @@ class Flow(Protocol):
         """
         ...
 
-    def held(self, report: Callable[[int], None] = lambda num_rows: None) -> Flow:
+    def held(self, report: Callable[[int], None] | None = None) -> Flow:
         """The flow computed once and kept, for more than one reader.
 
         ``report`` is called with the number of rows of each table as it comes.
