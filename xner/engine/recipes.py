@@ -66,6 +66,7 @@ class CorpusProjection:
         labels = tuple(entity_types(teacher_folder))
         _check_labels(config.quality, labels, f"the teacher {config.teacher.model}")
         pairs = Folder.at(config.pairs)
+        _check_apart(Folder.at(config.output), "pairs", pairs)
         _check_finished(pairs, input_shards(pairs))
         if aligner.links is not None:
             _check_languages(pairs, aligner.links)
@@ -122,6 +123,7 @@ class CorpusRelabelling:
         """Find the student and the shards. Raises ConfigError and DataError where one is not."""
         student, student_folder = model_found(config.student)
         pseudo = Folder.at(config.pseudo)
+        _check_apart(Folder.at(config.output), "pseudo", pseudo)
         made_by = pseudo.read_record(RUN_FILE) or {}
         fingerprint = {
             **_told_on(made_by, "teacher", "aligner", "quality"),
@@ -169,6 +171,7 @@ class CorpusRefiltering:
     def plan(cls, config: RefilterConfig) -> CorpusRefiltering:
         """Find the shards. Raises ConfigError for shards that a student had a say in."""
         pseudo = Folder.at(config.pseudo)
+        _check_apart(Folder.at(config.output), "pseudo", pseudo)
         made_by = pseudo.read_record(RUN_FILE) or {}
         fingerprint = {
             **_told_on(made_by, "pairs", "teacher", "aligner"),
@@ -228,6 +231,18 @@ def _labels_of(pseudo: Folder, name: str) -> list[str]:
             f"{pseudo}/{name}: its footer does not name the tags; expected a shard of "
             "project_corpus or relabel"
         ) from error
+
+
+def _check_apart(output: Folder, key: str, inputs: Folder) -> None:
+    """Refuse an output that would be read again as an input, and inputs that would count as done.
+
+    Either is told by the names of the shards below a folder.
+    """
+    if inputs.lists(output) or output.lists(inputs):
+        raise ConfigError(
+            f"output {output}: is, holds or lies in {key} {inputs}, so the shards of one would be "
+            "taken for those of the other; choose a folder beside it"
+        )
 
 
 def _check_finished(pairs: Folder, names: Sequence[str]) -> None:
