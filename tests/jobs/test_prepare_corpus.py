@@ -181,6 +181,24 @@ def test_prepare_corpus_refuses_a_shard_that_comes_twice(
     assert not (tmp_path / "out" / "en-de" / "summary.json").exists()
 
 
+def test_prepare_corpus_waits_for_a_store_to_say_how_large_an_archive_is(
+    opus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sizes_where(error: Exception) -> set[int | None]:
+        def ask(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("xner.engine.recipes.ask", ask)
+        planned = CorpusPreparation.plan(config(opus, tmp_path / "out"))
+        return set(planned.run.fingerprint["archives"].values())
+
+    assert sizes_where(ConfigError("the request is refused")) == {None}
+    assert sizes_where(FileNotFoundError()) == {None}
+    # None in the record would make the next try another run.
+    with pytest.raises(TransientError, match="busy"):
+        sizes_where(TransientError("busy"))
+
+
 def test_prepare_corpus_goes_on_with_what_is_not_finished(opus: Path, tmp_path: Path) -> None:
     settings = config(opus, tmp_path / "out", target_langs=["de", "es"])
     prepare(settings)

@@ -32,7 +32,7 @@ from xner.engine.choose import engine_for
 from xner.engine.flow import ClusterSize, Flow, ShardResult, Step
 from xner.engine.poison import guarded
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
-from xner.errors import ConfigError, DataError, XnerError
+from xner.errors import ConfigError, DataError
 from xner.models import eflomal
 from xner.models.folders import content_hash, entity_types, read_settings, resolve
 from xner.models.word_links import require_languages_of
@@ -339,11 +339,14 @@ def _deciding(config: BaseModel) -> dict[str, Any]:
 
 
 def _num_bytes(path: str) -> int | None:
-    """The size of a file; None where its location does not say."""
+    """The size of a file; None where its location does not tell.
+
+    Raises TransientError where it may tell later.
+    """
     filesystem, name = url_to_fs(path)
     try:
         size = ask(path, filesystem, lambda: filesystem.size(name))
-    except (FileNotFoundError, XnerError):
+    except (FileNotFoundError, ConfigError):
         return None
     return None if size is None else int(size)
 
