@@ -133,12 +133,17 @@ def only_even(table: pa.Table) -> pa.Table:
 
 
 @pytest.mark.parametrize("num_tables", [1, 7])
-def test_engines_partition_by_equal_ranges(engine: Engine, num_tables: int) -> None:
+def test_engines_partition_by_equal_ranges(
+    engine: Engine, num_tables: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A range is larger than what is read at once.
+    monkeypatch.setattr("xner.engine.distributed._READ_BLOCK_BYTES", 2000)
     expected = np.concatenate([t["x"].to_numpy() for source in range(4) for t in numbers(source)])
     expected = np.sort(expected[expected % 2 == 0])
     reported: list[int] = []
     flow = engine.read(range(4), numbers).held(reported.append)
-    tables = list(flow.map(only_even).partition("x", num_tables))
+    parts = flow.map(only_even).partition("x", num_tables)
+    tables = list(parts.held().map(lambda table: table))
     assert sum(reported) == 4 * 3 * 500
     found = [table["x"].to_numpy() for table in tables if table.num_rows]
     assert len(found) == num_tables

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +232,39 @@ def test_survival_is_counted_for_as_long_as_a_run_lasts(local_ray: None) -> None
             break
         time.sleep(0.1)
     assert not left
+
+
+def counters(**wanted: str) -> list[dict[str, Any]]:
+    found = actors(**wanted).values()
+    return [each for each in found if each["ActorClassName"] == "_Counter"]
+
+
+def test_survival_of_who_counts_what_is_read(local_ray: None, tmp_path: Path) -> None:
+    lost, reported = tmp_path / "lost", list[int]()
+
+    def reader(source: int) -> Iterator[pa.Table]:
+        # One is counted before the counter is lost, the others after.
+        while source and not lost.exists():
+            time.sleep(0.05)
+        yield read("3")
+
+    def report(num_rows: int) -> None:
+        reported.append(num_rows)
+        if num_rows and not lost.exists():
+            (counter,) = counters(actor_state_name="ALIVE")
+            os.kill(counter["Pid"], signal.SIGKILL)
+            lost.touch()
+
+    held = engine_for(EngineConfig()).read(range(3), reader).held(report)
+    assert sum(table.num_rows for table in held) == 9
+    assert lost.exists() and min(reported) >= 0
+
+
+def test_survival_nobody_counts_what_is_not_shown(local_ray: None) -> None:
+    before = len(counters())
+    flow = engine_for(EngineConfig()).read(["1", "2"], lambda source: iter([read(source)]))
+    assert sum(table.num_rows for table in flow.held()) == 3
+    assert len(counters()) == before
 
 
 HANGING = """

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from xner.config import PrepareConfig
+from xner.engine.inline import InlineFlow
 from xner.engine.recipes import CorpusPreparation, CorpusSummary
 from xner.errors import ConfigError, DataError, TransientError
 from xner.shards.schema import PAIRS
@@ -142,8 +143,14 @@ def test_prepare_corpus_sample_depends_on_seed_and_texts_only(opus: Path, tmp_pa
 
 @pytest.mark.parametrize("sampling", [{}, {"pairs": 150}])
 def test_prepare_corpus_is_the_same_on_both_engines(
-    opus: Path, tmp_path: Path, local_ray: None, sampling: dict[str, int]
+    opus: Path,
+    tmp_path: Path,
+    local_ray: None,
+    sampling: dict[str, int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # A shard is larger than what is read at once.
+    monkeypatch.setattr("xner.engine.distributed._READ_BLOCK_BYTES", 8192)
     settings = {"target_langs": ["de", "es"], "sampling": sampling}
     settings["opus"] = {"root": str(opus), "corpora": ["Large/v1", "Small/v1"]}
     inline = prepare(config(opus, tmp_path / "inline", **settings))
@@ -155,6 +162,41 @@ def test_prepare_corpus_is_the_same_on_both_engines(
             ray[key].written,
         )
     assert shards(tmp_path / "inline") == shards(tmp_path / "ray") != {}
+
+
+def test_prepare_corpus_refuses_a_shard_that_comes_twice(
+    opus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = InlineFlow.partition
+
+    def halves(flow: InlineFlow, column: str, num_tables: int) -> InlineFlow:
+        tables = list(whole(flow, column, num_tables))
+        cut = [(each, each.num_rows // 2) for each in tables]
+        parts = [part for each, at in cut for part in (each.slice(0, at), each.slice(at))]
+        return InlineFlow(lambda: parts)
+
+    monkeypatch.setattr(InlineFlow, "partition", halves)
+    with pytest.raises(RuntimeError, match=r"^en-de: shard 0 came twice"):
+        prepare(config(opus, tmp_path / "out"))
+    assert not (tmp_path / "out" / "en-de" / "summary.json").exists()
+
+
+def test_prepare_corpus_waits_for_a_store_to_say_how_large_an_archive_is(
+    opus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sizes_where(error: Exception) -> set[int | None]:
+        def ask(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("xner.engine.recipes.ask", ask)
+        planned = CorpusPreparation.plan(config(opus, tmp_path / "out"))
+        return set(planned.run.fingerprint["archives"].values())
+
+    assert sizes_where(ConfigError("the request is refused")) == {None}
+    assert sizes_where(FileNotFoundError()) == {None}
+    # None in the record would make the next try another run.
+    with pytest.raises(TransientError, match="busy"):
+        sizes_where(TransientError("busy"))
 
 
 def test_prepare_corpus_goes_on_with_what_is_not_finished(opus: Path, tmp_path: Path) -> None:

@@ -301,6 +301,14 @@ def test_project_corpus_is_another_run_with_pairs_prepared_anew(
     assert before != fingerprint(there / "en-de")
 
 
+@pytest.mark.parametrize("output", [".", "pseudo", "en-de/pseudo", ".."])
+def test_project_corpus_refuses_an_output_among_its_inputs(
+    project_config: Made, pairs: Path, output: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"^output .*: is, holds or lies in pairs .*pairs, so"):
+        CorpusProjection.plan(project_config(pairs / output))
+
+
 def test_project_corpus_pins_a_hub_model_to_its_commit(
     project_config: Made, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,5 +144,7 @@ def test_refilter_refuses_what_it_cannot_judge(
         plan(tmp_path / "relabelled")
     with pytest.raises(ConfigError, match=r"of no job; expected project_corpus"):
         plan(pairs / "en-de")
+    with pytest.raises(ConfigError, match=r"view: is, holds or lies in pseudo"):
+        plan(tmp_path / "view")
     with pytest.raises(ConfigError, match=r"quality\.labels: VIP unknown to the shards of"):
         plan(projected(LENIENT), labels=["VIP"])

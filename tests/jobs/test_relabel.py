@@ -141,3 +141,5 @@ def test_relabel_refuses_what_is_no_pseudo_labelled_shard(
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no shards"):
         CorpusRelabelling.plan(recipe(pseudo=str(tmp_path / "empty")))
+    with pytest.raises(ConfigError, match=r"^output .*again: is, holds or lies in pseudo"):
+        CorpusRelabelling.plan(recipe(output=f"{recipe().pseudo}/again"))

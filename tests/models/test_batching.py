@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xner.models import batching
-from xner.models.batching import Batch, TokenBudget, batches
+from xner.models.batching import Batch, Launched, TokenBudget, batches
 from xner.models.usage import Usage
 
 CPU = torch.device("cpu")
@@ -134,3 +134,29 @@ def test_batching_auto_finds_the_fastest_budget_on_large_work(
     assert sum(len(rows) for rows, _, _ in results) == 20_000
     # What was tried is no part of the work.
     assert budget.usage.tokens == lengths.sum() + 160
+
+
+def test_batching_auto_does_not_count_the_memory_of_another_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # What a model before took at most; the device has a million.
+    peak = [900_000]
+
+    class Card:
+        mem_get_info = staticmethod(lambda device: (1_000_000, 1_000_000))
+        memory_reserved = staticmethod(lambda device: 0)
+        max_memory_allocated = staticmethod(lambda device: peak[0])
+        reset_peak_memory_stats = staticmethod(lambda device: peak.__setitem__(0, 0))
+        empty_cache = staticmethod(lambda: None)
+
+    def launch(self: TokenBudget, rows: np.ndarray, cells: int, *_: object) -> Launched:
+        peak[0] = max(peak[0], 10 * cells)
+        return Launched(rows, {}, (), cells, seconds=1.0)
+
+    monkeypatch.setattr(torch, "cuda", Card)
+    monkeypatch.setattr(TokenBudget, "_launch", launch)
+    lengths = np.full(200_000, 16)
+    budget = TokenBudget("auto", torch.device("cuda"))
+    list(budget.run(collator(lengths), first_ids, lengths))
+    # The first that takes more than half of what may be used is the last.
+    assert budget.batch_tokens == 65_536

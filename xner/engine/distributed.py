@@ -291,14 +291,25 @@ class RayFlow:
 
     def partition(self, column: str, num_tables: int) -> RayFlow:
         """See :class:`xner.engine.flow.Flow`."""
+        assert self._dataset.context.target_max_block_size is None, "only of what is held"
         if num_tables == 1:
             one = RayFlow(self._dataset.repartition(1))
             return one.map(lambda table: table.sort_by(column))
         return RayFlow(self._dataset.sort(column, boundaries=range_borders(num_tables)))
 
-    def held(self, report: Callable[[int], None] = lambda num_rows: None) -> RayFlow:
+    def held(self, report: Callable[[int], None] | None = None) -> RayFlow:
         """See :class:`xner.engine.flow.Flow`."""
-        counter = _Counter.remote()
+        with _own_errors():
+            held = self._dataset.materialize() if report is None else self._counted(report)
+        # From here on a table is one block, however large it is: Ray would cut what a range or a
+        # function gives at the size that is right for reading.
+        held.context.target_max_block_size = None
+        return RayFlow(held)
+
+    def _counted(self, report: Callable[[int], None]) -> Dataset:
+        """The dataset computed, while ``report`` is told of its rows."""
+        # Never killed: what a lost node held is computed again, and counted.
+        counter = _beside_driver(_Counter)
         counted = self.map(partial(_counted, counter=counter))
         thread = ThreadPoolExecutor(1)
         try:
@@ -307,10 +318,10 @@ class RayFlow:
             while not done:
                 done = bool(wait([holding], timeout=1).done)
                 now = ray.get(counter.total.remote())
-                report(now - seen)
+                # One that was started again begins with nothing.
+                report(max(0, now - seen))
                 seen = now
-            with _own_errors():
-                return RayFlow(holding.result())
+            return holding.result()
         finally:
             # One who interrupts must not wait until all is read.
             thread.shutdown(wait=False, cancel_futures=True)
@@ -319,7 +330,6 @@ class RayFlow:
         return _batches(self._dataset)
 
 
-@ray.remote(num_cpus=0)
 class _Counter:
     """How many rows have been seen so far, for a driver that shows it."""
 
@@ -474,16 +484,20 @@ class _Watch:
     seconds: float | None
 
 
-@contextmanager
-def _counted_tries(seconds: float | None) -> Iterator[_Watch]:
-    """The counts in an actor on the driver's node, which no run survives anyway."""
+def _beside_driver(kind: type, *arguments: Any) -> Any:
+    """An actor on the driver's node, which no run survives anyway."""
     node = ray.get_runtime_context().get_node_id()
-    tries = ray.remote(
+    return ray.remote(
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=-1,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
-    )(Tries).remote(living_nodes)
+    )(kind).remote(*arguments)
+
+
+@contextmanager
+def _counted_tries(seconds: float | None) -> Iterator[_Watch]:
+    tries = _beside_driver(Tries, living_nodes)
     try:
         yield _Watch(tries, seconds)
     finally:

@@ -124,11 +124,12 @@ class Flow(Protocol):
     def partition(self, column: str, num_tables: int) -> Flow:
         """All rows by equal ranges of an int64 column (see ``range_borders``), sorted in each.
 
-        A range without rows may give an empty table or none.
+        Each range is one table, however large. Only of a flow that comes from a ``held`` one. A
+        range without rows may give an empty table or none.
         """
         ...
 
-    def held(self, report: Callable[[int], None] = lambda num_rows: None) -> Flow:
+    def held(self, report: Callable[[int], None] | None = None) -> Flow:
         """The flow computed once and kept, for more than one reader.
 
         ``report`` is called with the number of rows of each table as it comes.

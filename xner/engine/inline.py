@@ -117,12 +117,13 @@ class InlineFlow:
 
         return InlineFlow(ranges)
 
-    def held(self, report: Callable[[int], None] = lambda num_rows: None) -> InlineFlow:
+    def held(self, report: Callable[[int], None] | None = None) -> InlineFlow:
         """See :class:`xner.engine.flow.Flow`."""
         tables = []
         for table in self:
             tables.append(table)
-            report(table.num_rows)
+            if report:
+                report(table.num_rows)
         return InlineFlow(lambda: tables)
 
     def __iter__(self) -> Iterator[pa.Table]:

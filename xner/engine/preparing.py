@@ -212,7 +212,10 @@ class Draw:
 
 @dataclass(frozen=True)
 class WriteShard:
-    """Commits the shard that a range of positions makes; returns its pairs by ``archive``."""
+    """Commits the shard that a range of positions makes.
+
+    Returns how many pairs are ``written`` by the number of their ``shard`` and by ``archive``.
+    """
 
     run: Run
     folder: str
@@ -226,8 +229,9 @@ class WriteShard:
             pairs = table.filter(pa.array(numbers == number)).select(schema.PAIRS.names)
             name = f"{self.folder}/part-{number:05d}-of-{self.num_shards:05d}.parquet"
             self.run.folder.publish_table(name, pairs.cast(schema.PAIRS))
-        counts = pc.value_counts(table["archive"])
-        return pa.table({"archive": counts.field("values"), "written": counts.field("counts")})
+        cells = pa.table({"shard": pa.array(numbers), "archive": table["archive"]})
+        counts = cells.group_by(["shard", "archive"]).aggregate([([], "count_all")])
+        return counts.rename_columns({"count_all": "written"})
 
 
 def last_keys(

@@ -33,7 +33,7 @@ from xner.engine.choose import engine_for
 from xner.engine.flow import ClusterSize, Flow, ShardResult, Step
 from xner.engine.poison import guarded
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
-from xner.errors import ConfigError, DataError, XnerError
+from xner.errors import ConfigError, DataError
 from xner.models import eflomal
 from xner.models.folders import content_hash, entity_types, read_settings, resolve
 from xner.models.word_links import require_languages_of
@@ -67,6 +67,7 @@ class CorpusProjection:
         labels = tuple(entity_types(teacher_folder))
         _check_labels(config.quality, labels, f"the teacher {config.teacher.model}")
         pairs = Folder.at(config.pairs)
+        _check_apart(Folder.at(config.output), "pairs", pairs)
         names, prepared = input_shards(pairs), _preparation(pairs)
         if prepared is not None:
             _check_finished(pairs, names)
@@ -124,6 +125,7 @@ class CorpusRelabelling:
         """Find the student and the shards. Raises ConfigError and DataError where one is not."""
         student, student_folder = model_found(config.student)
         pseudo = Folder.at(config.pseudo)
+        _check_apart(Folder.at(config.output), "pseudo", pseudo)
         made_by = pseudo.read_record(RUN_FILE) or {}
         fingerprint = {
             **_told_on(made_by, "teacher", "aligner", "quality"),
@@ -171,6 +173,7 @@ class CorpusRefiltering:
     def plan(cls, config: RefilterConfig) -> CorpusRefiltering:
         """Find the shards. Raises ConfigError for shards that a student had a say in."""
         pseudo = Folder.at(config.pseudo)
+        _check_apart(Folder.at(config.output), "pseudo", pseudo)
         made_by = pseudo.read_record(RUN_FILE) or {}
         fingerprint = {
             **_told_on(made_by, "pairs", "teacher", "aligner"),
@@ -248,6 +251,18 @@ def _preparation(pairs: Folder) -> str | None:
     if record is None or record.get("job") != "prepare_corpus":
         return None
     return f"{record['fingerprint']}/{pairs.name}"
+
+
+def _check_apart(output: Folder, key: str, inputs: Folder) -> None:
+    """Refuse an output that would be read again as an input, and inputs that would count as done.
+
+    Either is told by the names of the shards below a folder.
+    """
+    if inputs.lists(output) or output.lists(inputs):
+        raise ConfigError(
+            f"output {output}: is, holds or lies in {key} {inputs}, so the shards of one would be "
+            "taken for those of the other; choose a folder beside it"
+        )
 
 
 def _check_finished(pairs: Folder, names: Sequence[str]) -> None:
@@ -343,11 +358,14 @@ def _deciding(config: BaseModel) -> dict[str, Any]:
 
 
 def _num_bytes(path: str) -> int | None:
-    """The size of a file; None where its location does not say."""
+    """The size of a file; None where its location does not tell.
+
+    Raises TransientError where it may tell later.
+    """
     filesystem, name = url_to_fs(path)
     try:
         size = ask(path, filesystem, lambda: filesystem.size(name))
-    except (FileNotFoundError, XnerError):
+    except (FileNotFoundError, ConfigError):
         return None
     return None if size is None else int(size)
 
@@ -462,10 +480,16 @@ class CorpusPreparation:
         num_shards = max(1, round(sum(quota_of.values()) / shard_pairs))
         drawn = parts.map(preparing.Draw(last_keys)).partition("position", num_shards)
         written: Counter[int] = Counter()
+        shards: set[int] = set()
         check()
         for table in drawn.map(preparing.WriteShard(self.run, folder, num_shards)):
             check()
-            written.update(dict(zip(*table.to_pydict().values(), strict=True)))
+            # The second would have taken the place of the first.
+            if twice := shards.intersection(table["shard"].to_pylist()):
+                raise RuntimeError(f"{folder}: shard {min(twice)} came twice, in parts")
+            for row in table.to_pylist():
+                shards.add(row["shard"])
+                written[row["archive"]] += row["written"]
 
         if written != Counter(quota_of):
             raise RuntimeError(f"{folder}: drew {quota_of} pairs by archive but wrote {written}")

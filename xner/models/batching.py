@@ -210,6 +210,8 @@ class TokenBudget:
         for budget in tried:
             rows = np.full(max(1, budget // length), middle)
             batch, cells = collate(rows), len(rows) * length
+            if self._is_gpu:
+                torch.cuda.reset_peak_memory_stats(self.device)
             try:
                 seconds = min(self._launch(rows, cells, batch, forward).wait()[1] for _ in range(2))
             except torch.OutOfMemoryError:
@@ -226,7 +228,7 @@ class TokenBudget:
 
 
 def _fits_twice(device: torch.device) -> bool:
-    """Whether twice the memory used at most so far is within what may be used."""
+    """Whether twice the memory used at most since the peak was reset is within what may be used."""
     free, _ = torch.cuda.mem_get_info(device)
     held = torch.cuda.memory_reserved(device)
     peak = torch.cuda.max_memory_allocated(device)

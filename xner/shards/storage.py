@@ -106,6 +106,12 @@ class Folder:
             and not any(part.startswith(("_", ".")) or not part for part in name.split("/"))
         ]
 
+    def lists(self, other: Folder) -> bool:
+        """Whether files of another folder are among the :meth:`names` of this one."""
+        mine, theirs = (f"{each.location.rstrip('/')}/" for each in (self, other))
+        inside = theirs.removeprefix(mine).split("/")
+        return theirs.startswith(mine) and not any(name.startswith(("_", ".")) for name in inside)
+
     def _listing(self) -> list[str]:
         filesystem, path = url_to_fs(self.location)
         filesystem.invalidate_cache(path)

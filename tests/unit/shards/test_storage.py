@@ -48,6 +48,16 @@ def test_storage_publishes_lists_and_reads(root: str, tmp_path: Path) -> None:
     assert folder.exists("b/2.parquet") and not folder.exists("2.parquet")
 
 
+@pytest.mark.parametrize("root", ["/data", "s3://bucket/data"])
+def test_storage_lists_what_lies_below(root: str) -> None:
+    folder = Folder(root)
+    assert folder.lists(folder) and folder.lists(folder / "a" / "b")
+    assert not (folder / "a").lists(folder)
+    assert not folder.lists(Folder(f"{root}-2"))
+    assert not folder.lists(folder / "a" / "_b")
+    assert Folder("/").lists(Folder("/data"))
+
+
 def test_storage_missing_folder_is_empty(tmp_path: Path) -> None:
     assert Folder.at(str(tmp_path / "nowhere")).names() == []
 
