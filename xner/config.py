@@ -1041,14 +1041,21 @@ class StudyAlignerConfig(Record):
         return self
 
 
+OWN_TEACHER = "own"
+
+
 class StudyGridConfig(Record):
     """What varies: every combination of these, in every language, is a cell."""
 
     encoders: list[str] = Field(
         ["xlm-roberta-base"],
         min_length=1,
-        description="Encoders, hub names or folders, that teacher, entity aligner and student "
-        "start from.",
+        description="Encoders, hub names or folders, that student and entity aligner start from.",
+    )
+    teachers: list[str] = Field(
+        [OWN_TEACHER],
+        min_length=1,
+        description="Encoders that the teachers who label start from; `own`: that of the student.",
     )
     aligners: list[StudyAlignerConfig] = Field(
         [StudyAlignerConfig(links=LinksConfig())], min_length=1
@@ -1057,7 +1064,8 @@ class StudyGridConfig(Record):
     initialisations: list[Literal["encoder", "teacher"]] = Field(
         ["teacher"],
         min_length=1,
-        description="What a student starts from: its encoder, or the English teacher.",
+        description="What a student starts from: its encoder, or the English teacher of that "
+        "encoder.",
     )
     sizes: list[Count | Literal["all"]] = Field(
         ["all"],

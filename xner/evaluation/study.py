@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
 from xner.config import (
+    OWN_TEACHER,
     AlignerConfig,
     EngineConfig,
     GoldConfig,
@@ -44,7 +45,7 @@ Kind = Literal["teacher", "words", "aligner", "projection", "score"]
 Source = TypeVar("Source", bound=TaggedSourceConfig)
 
 #: What can differ between two students, in the order of the recipe; a seed is a repetition.
-AXES = ("encoder", "aligner", "loss", "initialisation", "size", "domain")
+AXES = ("encoder", "teacher", "aligner", "loss", "initialisation", "size", "domain")
 
 _OWN = "step:"
 _REFERENCE = re.compile(r"step:([^/]*)(.*)")
@@ -57,7 +58,8 @@ _ELSEWHERE = OptimizationConfig.ELSEWHERE | {"engine"}
 class Cell:
     """One model scored; what a system has no choice of is None.
 
-    ``size``: sentences asked for, None for all of them; ``seed``: that of the last training.
+    ``size``: sentences asked for, None for all of them; ``seed``: that of the last training;
+    ``teacher``: the encoder of the teacher that labelled, None for ``encoder`` itself.
     """
 
     system: System
@@ -69,11 +71,14 @@ class Cell:
     size: int | None = None
     domain: str | None = None
     seed: int | None = None
+    teacher: str | None = None
 
     def value(self, axis: str) -> str | None:
         """The value on an axis, as tables show it."""
         if axis == "size" and self.system == "student":
             return "all" if self.size is None else f"{self.size:,}"
+        if axis == "teacher" and self.system == "student":
+            return self.teacher or OWN_TEACHER
         value = getattr(self, axis)
         return None if value is None else str(value)
 
@@ -81,7 +86,7 @@ class Cell:
     def title(self) -> str:
         """The cell in one line, for messages."""
         seed = None if self.seed is None else f"seed {self.seed}"
-        values = [self.value(axis) for axis in AXES]
+        values = [self.value(axis) for axis in AXES if self.value(axis) != OWN_TEACHER]
         return ", ".join(filter(None, [f"{self.system} {self.lang}", *values, seed]))
 
     def without(self, *names: str) -> tuple[Any, ...]:
@@ -170,10 +175,10 @@ def plan(config: StudyConfig, data: Finder, model: Finder) -> Study:
     planned = _Plan(config, data, model)
     for encoder, language in itertools.product(config.grid.encoders, config.languages):
         planned.references(encoder, language)
-    for encoder, language, aligner in itertools.product(
-        config.grid.encoders, config.languages, config.grid.aligners
+    for encoder, language, teacher, aligner in itertools.product(
+        config.grid.encoders, config.languages, config.grid.teachers, config.grid.aligners
     ):
-        planned.students(encoder, language, aligner)
+        planned.students(encoder, language, teacher, aligner)
     return planned.study()
 
 
@@ -216,11 +221,16 @@ class _Plan:
             self._score(cell, self._trained(start, data, seed, language))
 
     def students(
-        self, encoder: str, language: StudyLanguageConfig, aligner: StudyAlignerConfig
+        self,
+        encoder: str,
+        language: StudyLanguageConfig,
+        teacher: str,
+        aligner: StudyAlignerConfig,
     ) -> None:
-        """Every student that learns from the labels which this aligner projects."""
+        """Every student that learns from what this teacher labels and this aligner projects."""
         grid = self._config.grid
-        corpus = self._projection(encoder, language, aligner)
+        labeller = encoder if teacher == OWN_TEACHER else teacher
+        corpus = self._projection(encoder, language, labeller, aligner)
         for loss, initialisation, size, domain, seed in itertools.product(
             grid.losses, grid.initialisations, grid.sizes, grid.domains, grid.seeds
         ):
@@ -241,6 +251,7 @@ class _Plan:
                 size=data.max_sentences,
                 domain=" + ".join(domain) or "all",
                 seed=seed,
+                teacher=None if teacher == OWN_TEACHER else teacher,
             )
             start = (
                 self._found(self._model, encoder)
@@ -272,8 +283,13 @@ class _Plan:
         return self._step("teacher", f"teacher {encoder}", recipe)
 
     def _projection(
-        self, encoder: str, language: StudyLanguageConfig, aligner: StudyAlignerConfig
+        self,
+        encoder: str,
+        language: StudyLanguageConfig,
+        labeller: str,
+        aligner: StudyAlignerConfig,
     ) -> str:
+        """What the teacher from ``labeller`` labels, projected by an aligner from ``encoder``."""
         config, model, links = self._config, None, aligner.links
         pairs = self._found(self._data, language.pairs)
         if aligner.layout is not None:
@@ -295,13 +311,15 @@ class _Plan:
             links = links.model_copy(update={"model": self._found(self._model, links.model)})
         projection = ProjectConfig(
             pairs=pairs,
-            teacher=TeacherConfig(model=self._teacher(encoder), max_length=self._config.max_length),
+            teacher=TeacherConfig(
+                model=self._teacher(labeller), max_length=self._config.max_length
+            ),
             aligner=AlignerConfig(model=model, links=links),
             quality=config.quality,
             output=_OWN,
             engine=EngineConfig(kind="inline"),
         )
-        title = f"projection {language.lang}, {encoder}, {aligner_name(aligner)}"
+        title = f"projection {language.lang}, {labeller}, {aligner_name(aligner)}"
         return self._step("projection", title, projection)
 
     def _trained(

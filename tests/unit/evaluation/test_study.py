@@ -89,6 +89,28 @@ def test_study_shares_an_aligner_whose_encoder_is_fixed() -> None:
     assert {c.aligner for c in study.cells if c.aligner} == {"single encoder=c"}
 
 
+def test_study_asks_what_the_choice_of_the_teacher_does() -> None:
+    grid = {"encoders": ["a", "b"], "teachers": ["own", "a", "c"], "seeds": [0]}
+    study = planned(config(grid=grid))
+    students = {cell: name for cell, name in study.cells.items() if cell.system == "student"}
+    # Of encoder a, its own teacher is a's.
+    assert len(students) == 2 * 3 * 2 and len(set(students.values())) == 5 * 2
+    assert study.num_of("teacher") == 3 and study.num_of("projection") == 3 * 2
+    for cell, name in students.items():
+        labelled = next(
+            step for step in map(study.steps.get, study.steps[name].needs)
+            if step is not None and step.kind == "projection"
+        )  # fmt: skip
+        labeller = cell.teacher or cell.encoder
+        assert f"teacher {labeller}" in [study.steps[each].title for each in labelled.needs]
+        # It goes on from the English model of its own encoder.
+        started = [study.steps[each].title for each in study.steps[name].needs]
+        assert f"teacher {cell.encoder}" in started
+        assert ("own" in (cell.value("teacher") or "")) is (cell.teacher is None)
+    titles = {study.steps[name].title for name in students.values()}
+    assert "student de, b, c, hmm, cross_entropy, teacher, all, all, seed 0" in titles
+
+
 def test_study_has_a_cell_for_each_of_two_names_of_the_same() -> None:
     grid = {"encoders": ["a", "b"], "aligners": [{"layout": "single"}], "seeds": [0]}
     grid["aligners"].append({"layout": "single", "encoder": "a"})  # type: ignore[attr-defined]

@@ -45,7 +45,7 @@ def test_study_rows_show_the_axes_that_differ() -> None:
     assert (last["system"], last["size"], last["seeds"]) == ("direct transfer", None, 1)
     assert "aligner" not in last
     assert [row["axis"] for row in shared_rows(scores())] == [
-        "encoder", "aligner", "loss", "initialisation",
+        "encoder", "teacher", "aligner", "loss", "initialisation",
     ]  # fmt: skip
     axes = comparison_rows(comparisons(results(), BOOTSTRAP))
     assert [row["axis"] for row in axes] == ["size", "domain"]
@@ -54,7 +54,7 @@ def test_study_rows_show_the_axes_that_differ() -> None:
 
 def test_study_names_a_system_by_its_axes() -> None:
     cell = Cell("student", "de", "xlm-r", "hmm", "gce", "teacher", 1000, "all", 0)
-    assert system_name(cell, AXES) == "xlm-r, hmm, gce, teacher, 1,000, all"
+    assert system_name(cell, AXES) == "xlm-r, own, hmm, gce, teacher, 1,000, all"
     assert system_name(cell, ["encoder", "loss"]) == "xlm-r, gce"
     assert system_name(cell, []) == "student"
     assert system_name(Cell("supervised", "de", "xlm-r"), AXES) == "trained on gold, xlm-r"
