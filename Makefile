@@ -28,7 +28,7 @@ quickstart: $(READY) ## The whole way on the built-in data: up to nine minutes o
 	$(BIN)/python jobs/quickstart.py
 
 test: lint ## Format, lint and type checks, then all tests.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## Format, lint and type checks alone.
 	$(BIN)/ruff format --check .
