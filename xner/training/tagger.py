@@ -322,7 +322,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     )
     _tell_of_unknown(unknown_share(tokenizer, encoded.input_ids))
     weights = word_weights(training, config.loss)
-    tag_ids = {tag: number for number, tag in model.config.id2label.items()}
+    tag_ids = model.config.label2id
     label_sets = sorted({s.not_annotated for s in training})
     number_of = {label_set: number for number, label_set in enumerate(label_sets)}
     kind = StudentsTask if config.loss.agreement else TaggerTask
@@ -391,8 +391,8 @@ def _new_characters(
     from xner.models.translated_characters import translated
 
     aligner = WordAligner.load(Folder.at(config.word_aligner))
-    found = sorted({sentence.lang.partition("_")[0] for sentence in sentences})
-    if aligner.languages[1].partition("_")[0] not in found:
+    found = sorted({_unmarked(sentence.lang) for sentence in sentences})
+    if _unmarked(aligner.languages[1]) not in found:
         raise ConfigError(
             f"word_aligner: {config.word_aligner} is for {'-'.join(aligner.languages)}, but data "
             f"is {', '.join(found)}"
@@ -488,15 +488,15 @@ def _mixture(examples: Sequence[_Example], seed: int) -> Mixture | None:
 def _target_gold(examples: Sequence[_Example], dev: Sequence[_Example]) -> set[str]:
     """The languages that people labelled for the selection, and for the training only a teacher."""
     pseudo, gold = (
-        {_unmarked(each) for each in examples if each.is_gold is is_gold}
+        {_unmarked(each.sentence.lang) for each in examples if each.is_gold is is_gold}
         for is_gold in (False, True)
     )
-    return {_unmarked(each) for each in dev if each.is_gold} & (pseudo - gold)
+    return {_unmarked(each.sentence.lang) for each in dev if each.is_gold} & (pseudo - gold)
 
 
-def _unmarked(example: _Example) -> str:
-    """The language of an example: `zh` for `zh` and `zh_CN`."""
-    return example.sentence.lang.partition("_")[0]
+def _unmarked(lang: str) -> str:
+    """The language alone: `zh` for `zh` and `zh_CN`."""
+    return lang.partition("_")[0]
 
 
 def _check_dev(
