@@ -1,4 +1,4 @@
-"""What makes a shell complete the jobs' settings: ``python -m xner.completion > FILE``.
+"""What makes bash or zsh complete the jobs' settings: ``python -m xner.completion SHELL > FILE``.
 
 The file is static, so a Tab costs nothing; importing a job, which imports torch and Ray, would take
 seconds. It is written by shtab, of one parser that has each job as a command. A shell completes by
@@ -37,21 +37,43 @@ _{_PROGRAM}_python() {{
 complete -o bashdefault -o default -F _{_PROGRAM}_python python python3
 """
 
+# Other scripts are completed as zsh has it.
+_ZSH = f"""
+_{_PROGRAM}_python() {{
+  local name=${{words[2]:t:r}}
+  if (( CURRENT > 2 && $+parameters[_shtab_{_PROGRAM}_${{name}}_options] )) &&
+      [[ $words[2] == *jobs/$name.py ]]; then
+    words[1,2]=({_PROGRAM} $name)
+    _shtab_{_PROGRAM}
+  else
+    _python "$@"
+  fi
+}}
+compdef _{_PROGRAM}_python python python3
+"""
 
-def completion(jobs: Path) -> str:
-    """The script for bash that completes ``python jobs/NAME.py`` for every job in a folder.
+_CALLERS = {"bash": _BASH, "zsh": _ZSH}
 
-    Raises ConfigError where there is no job.
+
+def completion(jobs: Path, shell: str) -> str:
+    """The script for a shell that completes ``python jobs/NAME.py`` for every job in a folder.
+
+    ``shell`` is ``bash`` or ``zsh``. Raises ConfigError where there is no job.
     """
     parser = argparse.ArgumentParser(prog=_PROGRAM)
     commands = parser.add_subparsers()
     for path in sorted(jobs.glob("*.py")):
         job = job_parser(_record_of(path), None, with_values=True)
+        if shell == "zsh":
+            # What has no values of its own may be a file's name; bash takes it for one anyway.
+            for action in job._actions:
+                if action.nargs != 0 and action.choices is None:
+                    action.complete = shtab.FILE  # type: ignore[attr-defined]
         # Without a help, shtab takes a command for a hidden one.
         commands.add_parser(path.stem, parents=[job], add_help=False, help=path.stem)
     if not commands.choices:
         raise ConfigError(f"{jobs}: no jobs (*.py) here; run this where xner's folder jobs is")
-    return str(shtab.complete(parser, "bash")) + _BASH
+    return str(shtab.complete(parser, shell)) + _CALLERS[shell]
 
 
 def _record_of(job: Path) -> type[BaseModel]:
@@ -66,8 +88,13 @@ def _record_of(job: Path) -> type[BaseModel]:
 
 
 if __name__ == "__main__":
+    line = argparse.ArgumentParser(
+        prog="python -m xner.completion",
+        description="Print what makes a shell complete the settings of the jobs in ./jobs.",
+    )
+    line.add_argument("shell", nargs="?", choices=list(_CALLERS), default="bash")
     try:
-        print(completion(Path("jobs")))
+        print(completion(Path("jobs"), line.parse_args().shell))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

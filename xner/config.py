@@ -524,7 +524,7 @@ class OptimizationConfig(Record):
     forward_tokens: Count | None = Field(
         None,
         description="Budget of one forward on a worker, where its share of a step is too large for "
-        "the device; by default the whole share. One worker alone lowers it where memory runs out.",
+        "the device; by default the whole share. Lowered where memory runs out.",
     )
     learning_rate: float = Field(5e-5, gt=0)
     layer_decay: float = Field(

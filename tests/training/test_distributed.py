@@ -126,6 +126,30 @@ def test_distributed_worker_that_is_killed_within_an_epoch_is_replaced(
     assert expected.step - calls[2] in (30, 35, 40)
 
 
+def test_distributed_worker_without_memory_lets_all_begin_again_with_smaller_forwards(
+    linear_task: Any, desk: Any, tmp_path: Path
+) -> None:
+    class Cramped(linear_task):
+        """The second worker's memory holds 20 targets."""
+
+        def loss(self, model: Any, batch: Any) -> Any:
+            is_second = ray.train.get_context().get_world_rank() == 1
+            cells = len(batch["lengths"]) * int(batch["lengths"].max())
+            if model.training and is_second and cells > 20:
+                raise torch.OutOfMemoryError("a test's memory is full")
+            return super().loss(model, batch)
+
+    expected = train(linear_task(), TWO_WORKERS, desk(tmp_path))
+    run = Folder.at(str(tmp_path / "run"))
+    state = distributed.train_on_ray(Cramped(), TWO_WORKERS, run)
+    assert [loss for _, loss in state.curve] == pytest.approx(
+        [loss for _, loss in expected.curve], rel=1e-3, abs=1e-3
+    )
+    noted = run.read_record("forward_tokens.json")
+    assert noted is not None
+    assert 10 <= noted["forward_tokens"] <= 20
+
+
 def test_distributed_begins_with_the_workers_that_there_is_room_for(
     linear_task: Any, desk: Any, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import re
 import threading
 from typing import Any
@@ -13,6 +14,7 @@ from xner.errors import ConfigError
 from xner.training import loop
 from xner.training.loop import (
     DivergedError,
+    MemoryFullError,
     Progress,
     cut_batches,
     load_weights,
@@ -233,14 +235,18 @@ def test_loop_names_the_setting_where_one_example_is_too_large(
         train(cramped(linear_task, 5)(), settings, desk(tmp_path))
 
 
-def test_loop_names_the_setting_where_one_of_several_workers_has_no_memory(
+def test_loop_repeats_no_step_where_one_of_several_workers_has_no_memory(
     linear_task: Any, desk: Any, tmp_path: Any
 ) -> None:
+    """The others may wait for it already; the error tells what all should begin again with."""
+
     class FirstOfTwo(desk):
         num_workers = 2
 
-    with pytest.raises(ConfigError, match=r"set optimization\.forward_tokens to \d+, or less"):
+    with pytest.raises(MemoryFullError, match=r"forward_tokens is now \d+") as caught:
         train(cramped(linear_task, 20)(), FAST, FirstOfTwo(tmp_path))
+    again = copy.copy(caught.value)  # Made anew from its arguments, as where it is unpickled.
+    assert (str(again), again.forward_tokens) == (str(caught.value), caught.value.forward_tokens)
 
 
 def test_loop_names_step_and_examples_of_a_loss_that_is_no_number(

@@ -28,7 +28,9 @@ ELSEWHERE = {
         "needs a network"
     ),
     ". .venv/bin/activate": "of the shell",
-    ".venv/bin/python -m xner.completion > .venv/completion.bash": "tests/unit/test_completion.py",
+    ".venv/bin/python -m xner.completion bash > .venv/completion.bash": (
+        "tests/unit/test_completion.py"
+    ),
     ". .venv/completion.bash": "tests/unit/test_completion.py",
     "export RAY_AUTH_MODE=token": "tests/jobs/test_submit.py",
     "ray get-auth-token --generate": "tests/jobs/test_submit.py",

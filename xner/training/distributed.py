@@ -34,7 +34,7 @@ from xner.config import OptimizationConfig
 from xner.errors import XnerError
 from xner.models.encoder import encoders_in, layers_of, pick_precision
 from xner.shards.storage import Folder
-from xner.training.loop import DivergedError, State, Task, train
+from xner.training.loop import DivergedError, MemoryFullError, State, Task, train
 from xner.training.places import checkpoint_name, is_local, whole_or_absent
 from xner.training.tracking import tracking
 
@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 # Lost workers (memory, hardware) are replaced this often; preempted nodes are not counted.
 _MAX_FAILURES = 3
+
+_BUDGET = "forward_tokens.json"
 
 
 def shard(model: nn.Module) -> nn.Module:
@@ -192,6 +194,7 @@ def _work(settings: dict[str, Any]) -> State | XnerError:
     logging.getLogger("xner").setLevel(settings["log_level"])
     torch.set_num_threads(max(1, int(optimization.cpus_per_worker)))
     place = RayWorker(settings["folder"], optimization.sharding)
+    optimization = _within_memory(optimization, place)
     precision = pick_precision(optimization.precision, place.device)
     try:
         with tracking(optimization.trackers, place.folder) as track:
@@ -201,6 +204,24 @@ def _work(settings: dict[str, Any]) -> State | XnerError:
     except DivergedError as error:
         # All workers are here; an exception would make Ray repeat the epoch to the same end.
         return error
+    except MemoryFullError as error:
+        # Ray starts all workers anew, from the last checkpoint; they begin with this.
+        place.folder.publish_json(_BUDGET, {"forward_tokens": error.forward_tokens})
+        logger.warning("%s", error)
+        raise
+
+
+def _within_memory(optimization: OptimizationConfig, place: RayWorker) -> OptimizationConfig:
+    """The settings, with the ``forward_tokens`` that a worker noted when its memory was full.
+
+    The same on all workers, for each counts the others' forwards.
+    """
+    noted = (place.folder.read_record(_BUDGET) or {}) if place.rank == 0 else {}
+    told = torch.tensor([noted.get("forward_tokens", 0)], device=place.device)
+    budget = int(place.total(told))
+    if not budget or budget >= (optimization.forward_tokens or sys.maxsize):
+        return optimization
+    return optimization.model_copy(update={"forward_tokens": budget})
 
 
 def _cause(error: Exception) -> XnerError:

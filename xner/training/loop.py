@@ -78,6 +78,19 @@ class DivergedError(XnerError):
     """Loss, gradient or weights are no longer finite; to try again would only repeat it."""
 
 
+class MemoryFullError(TransientError):
+    """A worker's memory does not hold a forward; all begin again with one of ``forward_tokens``."""
+
+    def __init__(self, found: str, forward_tokens: int) -> None:
+        super().__init__(f"{found}: forward_tokens is now {forward_tokens}")
+        self._arguments = (found, forward_tokens)
+        self.forward_tokens = forward_tokens
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is unpickled from its text alone.
+        return type(self), self._arguments
+
+
 class Epoch(Protocol):
     """The examples as one epoch sees them."""
 
@@ -230,7 +243,8 @@ def train(
     On the first worker ``track`` is told of each checkpoint before it is made.
 
     Raises:
-        ConfigError: memory does not hold one example, or not a worker's ``forward_tokens``.
+        ConfigError: memory does not hold one example.
+        MemoryFullError: memory does not hold what one of several workers computes at once.
         TransientError: a checkpoint could not be written; the last one is still whole.
         DivergedError: a loss or a gradient was not finite; names the step and its examples. All
             workers raise at the same step, and no checkpoint is later than the step before.
@@ -425,9 +439,7 @@ class _Stepper:
                     ) from error
                 if place.num_workers > 1:
                     # The others may wait for this worker's gradients already: no step is repeated.
-                    raise ConfigError(
-                        f"{found}: set optimization.forward_tokens to {cells // 2}, or less"
-                    ) from error
+                    raise MemoryFullError(found, cells // 2) from error
             # Outside of the handler: its traceback would keep the failed batch's tensors alive.
             self.forward_tokens = cells // 2
             logger.warning("%s: forward_tokens is now %d", found, self.forward_tokens)
