@@ -12,6 +12,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from xner.text.languages import language_of
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 BatchTokens = Count | Literal["auto"]
@@ -1008,8 +1010,7 @@ class StudyLanguageConfig(Record):
     @model_validator(mode="after")
     def _texts_are_of_the_language(self) -> StudyLanguageConfig:
         for source in (*self.gold, *self.train):
-            # What follows an underscore is a script or a country.
-            if source.lang.partition("_")[0] != self.lang.partition("_")[0]:
+            if language_of(source.lang) != language_of(self.lang):
                 raise ValueError(f'{source.path}: lang is "{source.lang}", expected "{self.lang}"')
         return self
 

@@ -13,8 +13,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 # A package may import from those on its own floor only itself, and anything from the floors below.
 FLOORS = [
-    {"config", "errors"},
+    {"errors"},
     {"text"},
+    {"config"},
     {"shards"},
     {"corpora"},
     {"models", "projection"},

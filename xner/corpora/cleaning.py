@@ -29,6 +29,7 @@ from xner.corpora.bitext import Block
 from xner.corpora.opus import Archive
 from xner.errors import ConfigError
 from xner.shards.schema import PAIRS
+from xner.text.languages import language_of
 
 # Position 0 stands for an accepted pair. The reader refuses what is no text; the rules of this
 # module follow in the order in which they are asked; `duplicate` is found in the whole corpus.
@@ -299,7 +300,7 @@ def _slices(chars: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 def _scripts(lang: str) -> tuple[str, ...] | None:
-    return SCRIPTS.get(lang.lower().partition("_")[0])
+    return SCRIPTS.get(language_of(lang))
 
 
 @lru_cache(maxsize=8)
@@ -347,7 +348,7 @@ def _unicode() -> tuple[Mask, Mask, dict[str, Mask]]:
 
 def _language_probability(text: str, lang: str) -> float:
     """NaN when the identifier does not know the language."""
-    return float(dict(_identifier().rank(text)).get(lang.lower().partition("_")[0], np.nan))
+    return float(dict(_identifier().rank(text)).get(language_of(lang), np.nan))
 
 
 @lru_cache(maxsize=1)

@@ -39,6 +39,7 @@ from xner.models.hmm import SETTINGS_FILE
 from xner.shards.ledger import DATA_FILE, SHARD, SUMMARY_FILE, total_statistics
 from xner.shards.schema import PAIRS, language_pairs
 from xner.shards.storage import Folder, files_at
+from xner.text.languages import language_of
 from xner.training.aligner import train_aligner
 from xner.training.encoders import encoder_content
 from xner.training.loop import Progress
@@ -197,7 +198,7 @@ def _check_pairs(language: StudyLanguageConfig) -> None:
     folder, names = files_at(language.pairs, SHARD)
     for name in {name.rpartition("/")[0]: name for name in reversed(names)}.values():
         for pair in language_pairs(folder.read_table(name, _LANGUAGES)):
-            if pair[1].partition("_")[0] != language.lang.partition("_")[0]:
+            if language_of(pair[1]) != language_of(language.lang):
                 raise ConfigError(
                     f"languages, {language.lang}: pairs {folder}/{name} are {'-'.join(pair)}"
                 )

@@ -15,6 +15,7 @@ from xner.errors import ConfigError, DataError
 from xner.shards.ledger import SHARD
 from xner.shards.schema import PAIRS, language_pairs
 from xner.shards.storage import Folder
+from xner.text.languages import language_of
 from xner.text.pairs import SentencePair
 
 
@@ -67,7 +68,7 @@ def require_languages(
     if languages is None:
         return
     found = language_pairs(table)
-    if {_unmarked(pair) for pair in found} <= {_unmarked(languages)}:
+    if {tuple(map(language_of, pair)) for pair in found} <= {tuple(map(language_of, languages))}:
         return
     raise ConfigError(
         f"links.model: {config.model} is a word aligner for {'-'.join(languages)}, but the "
@@ -93,7 +94,3 @@ def require_languages_of(
         with suppress(DataError):
             tables.append(pairs.read_table(name, columns))
     require_languages(languages, config, pa.concat_tables([columns.empty_table(), *tables]))
-
-
-def _unmarked(pair: tuple[str, str]) -> tuple[str, ...]:
-    return tuple(lang.partition("_")[0] for lang in pair)

@@ -20,6 +20,7 @@ from xner.errors import without_credentials
 from xner.report.terminal import as_text
 from xner.shards.ledger import DATA_FILE, RUN_FILE
 from xner.shards.storage import Folder
+from xner.text.languages import language_of
 
 Made = Mapping[str, Any]
 
@@ -100,7 +101,7 @@ def tagger_card(
     languages = sorted({lang for source in read for lang in source["languages"]})
     header = ModelCardData(
         # The hub knows languages, and no countries.
-        language=sorted({lang.partition("_")[0] for lang in languages}),
+        language=sorted({language_of(lang) for lang in languages}),
         license=config.license or "unknown",
         base_model=_base_model(config.encoder),
         pipeline_tag="token-classification",

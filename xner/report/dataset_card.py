@@ -12,6 +12,7 @@ from xner.corpora.export import CorpusExport, Exported
 from xner.corpora.opus import CATALOGUE
 from xner.report.card import markdown_environment, markdown_table, provenance
 from xner.report.terminal import as_text
+from xner.text.languages import language_of
 
 _TEMPLATE = """\
 ---
@@ -56,7 +57,7 @@ def dataset_card(export: CorpusExport, exported: Exported) -> str:
     config, statistics = export.config, exported.statistics
     header = DatasetCardData(
         # The hub knows languages, and no countries.
-        language=sorted({lang.partition("_")[0] for lang in exported.languages}),
+        language=sorted({language_of(lang) for lang in exported.languages}),
         license=config.license or "other",
         annotations_creators=["machine-generated"],
         task_categories=["token-classification"],

@@ -48,6 +48,7 @@ from xner.models.tagger import (
 from xner.shards.ledger import DATA_FILE
 from xner.shards.storage import Folder
 from xner.text.iob2 import OUTSIDE, chunks, split_tag, tags_of
+from xner.text.languages import language_of
 from xner.training.encoders import TINY, Encoder, encoder_content, find_encoder
 from xner.training.loop import Batch, Progress, log_progress
 from xner.training.runs import (
@@ -391,8 +392,8 @@ def _new_characters(
     from xner.models.translated_characters import translated
 
     aligner = WordAligner.load(Folder.at(config.word_aligner))
-    found = sorted({_unmarked(sentence.lang) for sentence in sentences})
-    if _unmarked(aligner.languages[1]) not in found:
+    found = sorted({language_of(sentence.lang) for sentence in sentences})
+    if language_of(aligner.languages[1]) not in found:
         raise ConfigError(
             f"word_aligner: {config.word_aligner} is for {'-'.join(aligner.languages)}, but data "
             f"is {', '.join(found)}"
@@ -488,15 +489,10 @@ def _mixture(examples: Sequence[_Example], seed: int) -> Mixture | None:
 def _target_gold(examples: Sequence[_Example], dev: Sequence[_Example]) -> set[str]:
     """The languages that people labelled for the selection, and for the training only a teacher."""
     pseudo, gold = (
-        {_unmarked(each.sentence.lang) for each in examples if each.is_gold is is_gold}
+        {language_of(each.sentence.lang) for each in examples if each.is_gold is is_gold}
         for is_gold in (False, True)
     )
-    return {_unmarked(each.sentence.lang) for each in dev if each.is_gold} & (pseudo - gold)
-
-
-def _unmarked(lang: str) -> str:
-    """The language alone: `zh` for `zh` and `zh_CN`."""
-    return lang.partition("_")[0]
+    return {language_of(each.sentence.lang) for each in dev if each.is_gold} & (pseudo - gold)
 
 
 def _check_dev(
