@@ -362,7 +362,7 @@ class BitextConfig(Record):
     """A bitext of the user's own."""
 
     corpus: str = Field(description="The name that its rows will carry.")
-    target_lang: Language
+    target_lang: Language = Field(description="Language of its target side.")
     path: str = Field(
         description="Moses zip, TMX (.tmx, .gz, .zip), or the source side's text file."
     )
@@ -518,7 +518,7 @@ class OptimizationConfig(Record):
         }
     )
 
-    epochs: Count = 3
+    epochs: Count = Field(3, description="Passes over the examples.")
     max_steps: Count | None = Field(None, description="Stop after these steps.")
     batch_tokens: Count = Field(
         4096, description="Budget of a step over all workers, in sub-words."
@@ -528,7 +528,7 @@ class OptimizationConfig(Record):
         description="Budget of one forward on a worker, where its share of a step is too large for "
         "the device; by default the whole share. Lowered where memory runs out.",
     )
-    learning_rate: float = Field(5e-5, gt=0)
+    learning_rate: float = Field(5e-5, gt=0, description="The highest, after the warm-up.")
     layer_decay: float = Field(
         1.0,
         gt=0,
@@ -539,8 +539,8 @@ class OptimizationConfig(Record):
     warmup_share: Share = Field(
         0.06, description="Share of the steps until the full learning rate."
     )
-    weight_decay: float = Field(0.01, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.01, ge=0, description="Of AdamW; biases and norms have none.")
+    max_grad_norm: float = Field(1.0, gt=0, description="A larger gradient is scaled to it.")
     ema_decay: float | None = Field(
         None,
         ge=0,
@@ -548,7 +548,9 @@ class OptimizationConfig(Record):
         description="Evaluate, choose and publish the exponential moving average of the weights "
         "with this decay a step, e.g. 0.999; by default the weights themselves.",
     )
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="`auto`: bf16 where the hardware computes in it, else fp32."
+    )
     gradient_checkpointing: bool = Field(
         False,
         description="Compute the states within layers twice instead of keeping them: less memory, "
@@ -559,7 +561,7 @@ class OptimizationConfig(Record):
         description="Compile the model's training steps with torch.compile; worth its minutes at "
         "the start for long runs. Needs a C compiler.",
     )
-    seed: int = 0
+    seed: int = Field(0, description="Another seed: other batches, dropout and new weights.")
     num_workers: int = Field(
         1, ge=0, description="Ray Train workers; 0 trains in this process, without Ray."
     )
@@ -573,8 +575,12 @@ class OptimizationConfig(Record):
         description="`ddp`: every worker holds the whole model; `fsdp`: each holds a part of its "
         "weights and of the optimizer, for encoders that are too large for one.",
     )
-    cpus_per_worker: float = Field(1.0, gt=0)
-    gpus_per_worker: float = Field(0.0, ge=0)
+    cpus_per_worker: float = Field(
+        1.0, gt=0, description="Logical CPUs that a worker reserves, and its threads."
+    )
+    gpus_per_worker: float = Field(
+        0.0, ge=0, description="GPUs that a worker reserves; without one it computes on the CPU."
+    )
     dev_share: Share = Field(0.05, description="Share of the examples held out for selection.")
     max_dev: Count = Field(
         2000, description="Examples held out at most, roughly: the others are trained on."
@@ -614,7 +620,9 @@ class OptimizationConfig(Record):
 class LossConfig(Record):
     """Loss of the tagger; p is the probability of the given label (see xner.models.losses)."""
 
-    name: Literal["cross_entropy", "focal", "opposite_focal", "gce"] = "cross_entropy"
+    name: Literal["cross_entropy", "focal", "opposite_focal", "gce"] = Field(
+        "cross_entropy", description="`opposite_focal` and `gce` trust a doubtful label less."
+    )
     gamma: float = Field(
         1.0,
         ge=0,
@@ -662,7 +670,7 @@ class TrainTaggerConfig(Record):
         "alone; by default it is an error. A tagger that knows all of them, or more, always keeps "
         "its types.",
     )
-    data: list[TaggedSourceConfig] = Field(min_length=1)
+    data: list[TaggedSourceConfig] = Field(min_length=1, description="What it learns from.")
     dev: list[TaggedSourceConfig] = Field(
         default_factory=list, description="Selection data; by default a held-out share of `data`."
     )
@@ -989,7 +997,7 @@ class EvaluateTaggerConfig(Record):
 class StudyLanguageConfig(Record):
     """A target language of the study."""
 
-    lang: Language
+    lang: Language = Field(description="The language; gold and labelled text are in it too.")
     pairs: str = Field(description="Folder of its pairs shards, as prepare_corpus writes them.")
     gold: list[GoldConfig] = Field(min_length=1, description="Sets that every model is scored on.")
     train: list[TaggedSourceConfig] = Field(
@@ -1059,9 +1067,13 @@ class StudyGridConfig(Record):
         description="Encoders that the teachers who label start from; `own`: that of the student.",
     )
     aligners: list[StudyAlignerConfig] = Field(
-        [StudyAlignerConfig(links=LinksConfig())], min_length=1
+        [StudyAlignerConfig(links=LinksConfig())],
+        min_length=1,
+        description="What places the mentions in the translation.",
     )
-    losses: list[LossConfig] = Field([LossConfig()], min_length=1)
+    losses: list[LossConfig] = Field(
+        [LossConfig()], min_length=1, description="Losses of the students."
+    )
     initialisations: list[Literal["encoder", "teacher"]] = Field(
         ["teacher"],
         min_length=1,
@@ -1120,7 +1132,9 @@ class StudyConfig(Record):
     """`run_study`: a grid of teachers, aligners and students in, scores and a report out."""
 
     grid: StudyGridConfig = StudyGridConfig()
-    languages: list[StudyLanguageConfig] = Field(min_length=1)
+    languages: list[StudyLanguageConfig] = Field(
+        min_length=1, description="The target languages, each with its text and its gold."
+    )
     teacher: StudyTeacherConfig
     aligner: StudyEntityAlignerConfig = StudyEntityAlignerConfig()
     student: OptimizationConfig = Field(
@@ -1171,6 +1185,6 @@ class QuickstartConfig(Record):
         5500, description="Alignment examples of each language; twice as many of Chinese."
     )
     test_sentences: Count = Field(500, description="Sentences that everything is scored on.")
-    seed: int = 0
+    seed: int = Field(0, description="Another seed makes other sentences and other models.")
     output: str = Field("runs/quickstart", description="Folder for all that the run makes.")
     engine: EngineConfig = EngineConfig()

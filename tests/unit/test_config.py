@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from xner.config import AlignerConfig, BuildAlignmentSetConfig, LinksConfig
+from xner import config
+from xner.config import AlignerConfig, BuildAlignmentSetConfig, LinksConfig, Record
 
 
 def test_aligner_config_needs_one_who_aligns() -> None:
@@ -45,3 +46,18 @@ def test_build_alignment_set_config_has_pairs_for_word_links() -> None:
         BuildAlignmentSetConfig.model_validate(
             {"wikipedia": [{"lang": "de", "dumps": ["a"]}], "bitext": {}, "output": "out"}
         )
+
+
+@pytest.mark.parametrize(
+    "record",
+    [each for each in vars(config).values() if isinstance(each, type) and issubclass(each, Record)],
+)
+def test_config_every_setting_says_what_it_is(record: type[Record]) -> None:
+    silent = [
+        name
+        for name, field in record.model_fields.items()
+        # A group is told by its own settings.
+        if not field.description
+        and not (isinstance(field.annotation, type) and issubclass(field.annotation, Record))
+    ]
+    assert silent == []
