@@ -271,11 +271,17 @@ def test_project_corpus_refuses_pairs_of_an_unfinished_preparation(
     there = tmp_path / "pairs"
     shutil.copytree(pairs, there)
     (there / "en-zh" / "summary.json").unlink()
+    if not of:
+        # Killed before the language was begun.
+        for shard in (there / "en-zh").glob("*.parquet"):
+            shard.unlink()
     with pytest.raises(ConfigError, match=r"en-zh: its preparation is not finished"):
         CorpusProjection.plan(project_config(tmp_path / "out", pairs=str(there / of)))
     CorpusProjection.plan(project_config(tmp_path / "out", pairs=str(there / "en-de")))
     # Pairs that prepare_corpus did not write are whole as they are.
     alone = project_config(tmp_path / "out", pairs=str(there / "en-zh"))
+    shutil.copytree(pairs / "en-zh", there / "en-zh", dirs_exist_ok=True)
+    (there / "en-zh" / "summary.json").unlink()
     for record in ('{"job": "train_tagger", "fingerprint": "x"}', "not ours"):
         (there / "run.json").write_text(record)
         assert CorpusProjection.plan(alone).run.fingerprint["pairs"] == str(there / "en-zh")

@@ -267,7 +267,10 @@ def _check_apart(output: Folder, key: str, inputs: Folder) -> None:
 
 def _check_finished(pairs: Folder, names: Sequence[str]) -> None:
     """Refuse pairs of a preparation that died: the shards that it lacks would never be missed."""
-    for name in sorted({name.rpartition("/")[0] for name in names}):
+    record = pairs.read_record(RUN_FILE) or {}
+    # A language that was not begun has no shards yet.
+    languages = {f"{record['source_lang']}-{lang}" for lang in record.get("target_langs", ())}
+    for name in sorted({name.rpartition("/")[0] for name in names} | languages):
         folder = pairs / name if name else pairs
         if not folder.exists(SUMMARY_FILE):
             raise ConfigError(
