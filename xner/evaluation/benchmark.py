@@ -445,10 +445,11 @@ class _Bench:
         if not names:
             return {}, {}
         python = self._config.aligners_python
+        shown = [*names, "awesome_align_layer_8"] if "awesome_align" in names else names
         if python is None:
-            return {}, dict.fromkeys(names, "no aligners_python named: see make benchmark")
+            return {}, dict.fromkeys(shown, "no aligners_python named: see make benchmark")
         if not (self._models.encoder / "vocab.txt").is_file():
-            return {}, dict.fromkeys(names, "the encoder is no BERT with a vocab.txt")
+            return {}, dict.fromkeys(shown, "the encoder is no BERT with a vocab.txt")
         rows = self._pairs.select(["source", "target"]).to_pylist()
         sides = [[row["source"], row["target"]] for row in rows]
         lines = [
