@@ -14,18 +14,25 @@ from xner.command_line import run_job
 from xner.config import ExportConfig
 from xner.corpora.export import CorpusExport, Exported
 from xner.report.dataset_card import dataset_card
-from xner.report.hub import push_dataset
+from xner.report.hub import check_name, push_dataset
 from xner.report.terminal import print_summary, track, write_summary
 from xner.shards.lease import Lease
 
 
 def main(config: ExportConfig) -> None:
     """Write what is pending, then say what the output folder holds, and upload it if asked to."""
-    export = CorpusExport.plan(config)
+    export = _planned(config)
     with export.run.held() as lease:
         write(export, lease)
     if config.push_to is not None:
         print(f"uploaded: {push_dataset(export.run.folder, config.push_to, config.public)}")
+
+
+def _planned(config: ExportConfig) -> CorpusExport:
+    """The export with its shards counted, and the name that it shall have on the hub looked at."""
+    if config.push_to is not None:
+        check_name(config.push_to)
+    return CorpusExport.plan(config)
 
 
 def write(export: CorpusExport, lease: Lease) -> None:
@@ -48,6 +55,7 @@ def write(export: CorpusExport, lease: Lease) -> None:
         folder,
         {
             **statistics.to_dict(),
+            "mentions": exported.mentions,
             "files": exported.files,
             "corpora": exported.corpora,
             "languages": exported.languages,
@@ -55,13 +63,13 @@ def write(export: CorpusExport, lease: Lease) -> None:
     )
     rows: dict[str, int] = {"files": exported.files, "rows": statistics.rows}
     rows |= {f"rows of {corpus}": count for corpus, count in exported.corpora.most_common()}
-    rows |= {f"mentions {label}": count for label, count in statistics.mentions.items()}
+    rows |= {f"mentions {label}": count for label, count in sorted(exported.mentions.items())}
     print_summary(f"export: {folder}", rows)
 
 
 def plan(config: ExportConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
-    export = CorpusExport.plan(config)
+    export = _planned(config)
     return {
         "shards": str(len(export.names)),
         "rows": str(export.num_rows),

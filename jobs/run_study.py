@@ -121,10 +121,11 @@ def _report(run: StudyRun, results: Sequence[Result], num_done: int, seconds: fl
     ranked = rankings(results, config.bootstrap)
     compared = comparisons(results, config.bootstrap)
     output.publish_table(RESULTS, pa.Table.from_pylist(rows(results)))
-    seconds_of = {result.cell: result.seconds for result in results}
+    with_result = {result.cell for result in results}
+    seconds_of = {result.step: result.seconds for result in results}
     figures = {
         "cells": len(run.study.cells),
-        "cells without a result": len(run.study.cells) - len(seconds_of),
+        "cells without a result": len(run.study.cells) - len(with_result),
         "steps": len(run.study.steps),
         "steps shared by cells": run.study.num_shared,
         "gold sets": len(ranked),

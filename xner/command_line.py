@@ -15,7 +15,7 @@ import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -109,12 +109,35 @@ def load(
     try:
         return record.model_validate(values)
     except ValidationError as error:
-        lines = []
+        problems: dict[str, list[str]] = {}
         for problem in error.errors():
-            key = ".".join(str(part) for part in problem["loc"])
-            where = f"--{key}" if key in overrides else f"{recipe or 'command line'}: {key}"
-            lines.append(f"{where.rstrip(': ')}: {_explained(problem, key, record)}")
+            key = _setting(problem["loc"], fields)
+            given = next((each for each in _prefixes(key) if each in overrides), None)
+            place = f" {key.removeprefix(given)[1:]}".rstrip() if given else ""
+            where = f"--{given}{place}" if given else f"{recipe or 'command line'}: {key}"
+            problems.setdefault(where.rstrip(": "), []).append(_explained(problem, key, record))
+        lines = [f"{where}: {', or '.join(what)}" for where, what in problems.items()]
         raise ConfigError("\n  ".join(lines)) from None
+
+
+def _setting(location: Sequence[int | str], fields: Collection[str]) -> str:
+    """The key of what pydantic found wrong.
+
+    Within a setting only positions and names count, not which of its types was tried.
+    """
+    parts = list(map(str, location))
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in fields:
+            rest = [part for part in parts[end:] if part.isidentifier() or part.isdigit()]
+            return ".".join([*parts[:end], *rest])
+    return ".".join(parts)
+
+
+def _prefixes(key: str) -> Iterator[str]:
+    """The dotted key, its parent, and so on."""
+    while key:
+        yield key
+        key = key.rpartition(".")[0]
 
 
 def _read_recipe(recipe: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ RATIOS = {
     "awesome_align_layer_8",
     "bf16",
     "ray_over_inline",
+    "ray_actors_over_inline",
     "two_actors",
 }
 

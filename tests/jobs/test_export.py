@@ -154,6 +154,15 @@ def test_export_datasets_says_whose_the_text_is(export: Callable[..., Folder]) -
     assert "| mentions LOC | 6 |" in card
 
 
+def test_export_counts_the_mentions_of_refused_rows_too(export: Callable[..., Folder]) -> None:
+    folder = export(status=["filtered"])
+    card = folder.read("README.md").decode()
+    assert "with mentions of LOC that" in card
+    assert "| mentions LOC | 1 |" in card
+    summary = folder.read_record("summary.json")
+    assert summary is not None and summary["mentions"] == {"LOC": 1}
+
+
 def test_export_datasets_has_the_versions_that_were_prepared(
     export: Callable[..., Folder], pseudo: Folder, tmp_path: Path
 ) -> None:
@@ -414,6 +423,9 @@ def test_export_says_when_the_hub_refuses_or_does_not_answer(
 def test_export_refuses_what_it_cannot_do(pseudo: Folder, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='only format "datasets" is uploaded'):
         ExportConfig(pseudo="a", output="b", format="conll", push_to="owner/name")
+    for name in ("owner/na--me", "owner/-x", "öwner/x"):
+        with pytest.raises(ConfigError, match="push_to: "):
+            job["plan"](ExportConfig(pseudo=str(pseudo), output="b", push_to=name))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no shards"):
         job["plan"](ExportConfig(pseudo=str(tmp_path / "empty"), output="b"))

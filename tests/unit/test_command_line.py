@@ -90,6 +90,21 @@ def test_command_line_lists_every_problem(recipe: Path) -> None:
     assert "--shard_pairs: " in str(refusal.value)
 
 
+def test_command_line_says_which_option_or_file_a_wrong_value_is_of(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('pairs = "p"\noutput = "o"\naligner.exact_match = true\n')
+    overrides = {"teacher.model": "a", "teacher.batch_tokens": "many", "quality.labels": "[1]"}
+    with pytest.raises(ConfigError) as refusal:
+        load(ProjectConfig, str(recipe), overrides)
+    first, second = str(refusal.value).split("\n  ")
+    assert first.startswith("--teacher.batch_tokens: input should be a valid integer")
+    assert first.endswith(", or input should be 'auto', found 'many'")
+    assert second == "--quality.labels 0: input should be a valid string, found 1"
+    recipe.write_text(recipe.read_text() + 'teacher = {model = "a", batch_tokens = "many"}\n')
+    with pytest.raises(ConfigError, match=r"recipe\.toml: teacher\.batch_tokens: input should"):
+        load(ProjectConfig, str(recipe))
+
+
 def test_command_line_impossible_combination(tmp_path: Path) -> None:
     models = {"teacher.model": "a", "aligner.model": "b", "pairs": "p", "output": "o"}
     with pytest.raises(ConfigError, match=r"teacher\.pool: max_size \(1\) is below min_size \(3\)"):

@@ -30,10 +30,14 @@ _ARCHIVE = re.compile(r"/OPUS-([^/]+)/([^/]+)/")
 
 @dataclass(frozen=True)
 class Exported:
-    """What was exported of shards; adds up with ``+``. ``corpora`` and ``languages`` count rows."""
+    """What was exported of shards; adds up with ``+``. ``corpora`` and ``languages`` count rows.
+
+    ``mentions`` counts those of all exported rows by label, the refused ones' too.
+    """
 
     files: int = 0
     statistics: Statistics = field(default_factory=Statistics)
+    mentions: Counter[str] = field(default_factory=Counter)
     corpora: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
 
@@ -41,6 +45,7 @@ class Exported:
         return Exported(
             self.files + other.files,
             self.statistics + other.statistics,
+            self.mentions + other.mentions,
             self.corpora + other.corpora,
             self.languages + other.languages,
         )
@@ -121,6 +126,7 @@ class CorpusExport:
             yield Exported(
                 1 if table.num_rows else 0,
                 Statistics.of(table),
+                Counter(pc.struct_field(pc.list_flatten(table["mentions"]), "label").to_pylist()),
                 Counter(table["corpus"].to_pylist()),
                 Counter(table["target_lang"].to_pylist()),
             )

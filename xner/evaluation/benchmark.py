@@ -490,7 +490,10 @@ class _Bench:
         return {tool: partial(run, tool) for tool in tools}, there["problems"]
 
     def engines(self, report: Report) -> dict[str, float]:
-        """Ray's rate over the plain loop's, and that of two actors over one: the main job's."""
+        """Rates of the main job: Ray's over the plain loop's, and that of two actors over one.
+
+        Ray has all threads in one actor, as the loop has them, or two actors of one thread.
+        """
         threads = machine(self._config.device, "fp32", None).num_threads
         home = Folder.at(str(self._folder / "pairs"))
         shard = self._unlabelled.slice(0, math.ceil(len(self._unlabelled) / _SHARDS_A_ROUND))
@@ -514,7 +517,11 @@ class _Bench:
         all_threads, one, two = (
             rate(name, num_shards, on_ray, pool) for name, pool in pools.items()
         )
-        return {"ray_over_inline": all_threads / inline, "two_actors": two / one}
+        return {
+            "ray_over_inline": all_threads / inline,
+            "ray_actors_over_inline": two / inline,
+            "two_actors": two / one,
+        }
 
     def _rate(self, home: Folder, output: Path, engine: EngineConfig, pool: PoolConfig) -> float:
         """Shards a second, see ``steady_rate``."""
@@ -585,6 +592,7 @@ def _ratios(rounds: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
         "awesome_align_layer_8": over("awesome_align_layer_8", "align"),
         "bf16": over("ours", "ours_bf16"),
         "ray_over_inline": None,
+        "ray_actors_over_inline": None,
         "two_actors": None,
     }
 

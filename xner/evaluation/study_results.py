@@ -46,11 +46,13 @@ _SWAPS_AT_ONCE = 1000
 class Result:
     """A cell on one gold set: the counts of each sentence, [num_sentences, 3].
 
-    ``sentences``: how many the model was trained on, those held out for selection included;
-    ``seconds``: of training and scoring.
+    ``step``: the name of the step that trained and scored its model, which is another cell's too
+    where both ask for the same; ``sentences``: how many the model was trained on, those held out
+    for selection included; ``seconds``: of training and scoring.
     """
 
     cell: Cell
+    step: str
     gold: str
     counts: SentenceCounts
     sentences: int
@@ -115,7 +117,15 @@ def rankings(
     groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in results:
         groups[result.cell.lang, result.gold].append(result)
-    return {key: _ranked(groups[key], bootstrap) for key in sorted(groups)}
+    return {key: _ranked(_distinct(groups[key]), bootstrap) for key in sorted(groups)}
+
+
+def _distinct(results: Iterable[Result]) -> list[Result]:
+    """Of the results on one gold set, each model's once: the first cell's that asks for it."""
+    first: dict[str, Result] = {}
+    for each in results:
+        first.setdefault(each.step, each)
+    return list(first.values())
 
 
 def _ranked(results: Sequence[Result], bootstrap: BootstrapConfig) -> list[SystemScore]:
@@ -273,11 +283,19 @@ def _resampled(
 def _matched(
     students: Iterable[Result], axis: str, one: Any, other: Any
 ) -> list[tuple[Result, Result]]:
-    """Pairs of results that differ in the value of one axis alone."""
+    """Pairs of results that differ in the value of one axis alone, no two models twice.
+
+    A model that is both sides, as where the teacher named is the encoder's own, is no pair.
+    """
     sides: dict[tuple[Any, ...], dict[Any, Result]] = defaultdict(dict)
     for each in students:
         sides[each.gold, *each.cell.without(axis)][getattr(each.cell, axis)] = each
-    return [(both[one], both[other]) for both in sides.values() if one in both and other in both]
+    pairs: dict[tuple[str, str, str], tuple[Result, Result]] = {}
+    for both in sides.values():
+        if one in both and other in both and both[one].step != both[other].step:
+            mine, theirs = both[one], both[other]
+            pairs.setdefault((mine.gold, mine.step, theirs.step), (mine, theirs))
+    return list(pairs.values())
 
 
 def randomisation_p(apart: Sequence[float], seed: int = 0) -> float:

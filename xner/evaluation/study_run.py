@@ -173,6 +173,7 @@ class StudyRun:
         return [
             Result(
                 cell=cell,
+                step=name,
                 gold=gold,
                 counts=counts[names == gold].astype(np.int64),
                 sentences=record["sentences"],

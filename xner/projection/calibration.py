@@ -51,18 +51,33 @@ def fit_calibration(scores: Sequence[float], right: Sequence[bool]) -> Calibrati
     Maximises the likelihood and a normal prior around scale 1 (variance 0.1) and bias 0 (variance
     1): from few spans little is concluded, and spans that all happen to be right do not score 1.
     """
-    prior, precision = np.array([1.0, 0.0]), np.array([10.0, 1.0])
-    inputs = np.stack([_logit(scores), np.ones(len(scores))], axis=1)
-    is_right = np.asarray(right, dtype=np.float64)
+    logits, is_right = _logit(scores), np.asarray(right, dtype=np.float64)
+    inputs = np.stack([logits, np.ones(len(logits))], axis=1)
+    scale, bias = _fitted(inputs, 0 * logits, is_right, np.array([1.0, 0.0]), np.array([10.0, 1.0]))
+    if scale < _SMALLEST_SCALE:
+        # Scores that tell the opposite of what they should are taken for telling nothing: the bias
+        # is what is left to say how many are right.
+        scale = _SMALLEST_SCALE
+        (bias,) = _fitted(inputs[:, 1:], scale * logits, is_right, np.zeros(1), np.ones(1))
+    return Calibration(float(scale), float(bias))
+
+
+def _fitted(
+    inputs: Floats, offset: Floats, is_right: Floats, prior: Floats, precision: Floats
+) -> Floats:
+    """The parameters of a logistic regression with a normal prior, by Newton's method.
+
+    ``inputs``: [num_spans, num_parameters]; ``offset``: what is added to each span's log odds.
+    """
 
     def loss(parameters: Floats) -> float:
-        odds = inputs @ parameters
+        odds = inputs @ parameters + offset
         surprise = np.logaddexp(0, odds) - is_right * odds
         return float(surprise.sum() + (precision * (parameters - prior) ** 2).sum() / 2)
 
     parameters = prior
     for _ in range(50):
-        p = _logistic(inputs @ parameters)
+        p = _logistic(inputs @ parameters + offset)
         gradient = inputs.T @ (p - is_right) + precision * (parameters - prior)
         curvature = (inputs.T * (p * (1 - p))) @ inputs + np.diag(precision)
         step = np.linalg.solve(curvature, gradient)
@@ -71,8 +86,7 @@ def fit_calibration(scores: Sequence[float], right: Sequence[bool]) -> Calibrati
         parameters = parameters - step
         if np.abs(step).max() < 1e-9:
             break
-    # Scores that tell the opposite of what they should are taken for telling nothing.
-    return Calibration(max(float(parameters[0]), _SMALLEST_SCALE), float(parameters[1]))
+    return parameters
 
 
 def bins_of(scores: npt.ArrayLike, num_bins: int) -> npt.NDArray[np.int64]:

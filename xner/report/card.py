@@ -38,7 +38,9 @@ by xner {{ version }}.
 ```python
 from transformers import pipeline
 
-tagger = pipeline("token-classification", {{ name | tojson }}, aggregation_strategy="first")
+tagger = pipeline(
+    "token-classification", {{ name | tojson }}, aggregation_strategy={{ strategy | tojson }}
+)
 tagger("…")
 ```
 
@@ -82,8 +84,18 @@ def write_tagger_card(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> 
     folder = Folder.at(config.output)
     pseudo = [source.path for source in config.data if source.format == "pseudo"]
     made = {path: record for path in pseudo if (record := _made_by(path))}
-    card = tagger_card(config, summary, folder.read_record(DATA_FILE), made)
+    strategy = _strategy(folder.read_record("tokenizer.json") or {})
+    card = tagger_card(config, summary, folder.read_record(DATA_FILE), made, strategy)
     folder.publish("README.md", card.encode())
+
+
+def _strategy(tokenizer: Mapping[str, Any]) -> str:
+    """How transformers' pipeline should join this tokenizer's sub-words.
+
+    Only of those that mark what goes on within a word does ``first`` know the words; of all others
+    it takes what stands between two spaces for one, with its punctuation, or a Chinese sentence.
+    """
+    return "first" if tokenizer.get("model", {}).get("continuing_subword_prefix") else "simple"
 
 
 def tagger_card(
@@ -91,11 +103,12 @@ def tagger_card(
     summary: Mapping[str, Any],
     about: Mapping[str, Any],
     made: Mapping[str, Made],
+    strategy: str,
 ) -> str:
     """The card's Markdown.
 
     ``summary`` and ``about`` are training.json and data.json of the model folder; ``made`` the
-    ``run.json`` of pseudo-labelled sources, by path.
+    ``run.json`` of pseudo-labelled sources, by path; ``strategy`` the pipeline's that suits it.
     """
     read = about["data"]
     languages = sorted({lang for source in read for lang in source["languages"]})
@@ -114,6 +127,7 @@ def tagger_card(
         .render(
             header=header.to_yaml(),
             name=Folder.at(config.output).name,
+            strategy=strategy,
             version=xner.__version__,
             types=about["types"],
             languages=languages,

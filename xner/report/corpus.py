@@ -46,6 +46,9 @@ _SCORES_NOTES = {
 }
 
 
+_OF_ARCHIVE = ("source_lang", "target_lang", "read", "refused", "not_sampled", "written")
+
+
 @dataclass(frozen=True)
 class CorpusReport:
     """A report with its shards found.
@@ -152,7 +155,7 @@ def _prepared(pairs: Folder) -> Iterator[Mapping[str, Any]]:
             continue
         try:
             for archive in archives:
-                yield {key: archive[key] for key in ("read", "refused", "not_sampled", "written")}
+                yield {key: archive[key] for key in _OF_ARCHIVE}
         except (TypeError, KeyError) as error:
             raise DataError(
                 f"{pairs}/{name}: not as prepare_corpus writes it: {error!r}"
@@ -160,8 +163,17 @@ def _prepared(pairs: Folder) -> Iterator[Mapping[str, Any]]:
 
 
 def _funnel(census: Census, prepared: Sequence[Mapping[str, Any]]) -> list[Step]:
-    """From what was read to what is kept, with what was lost for which reason."""
+    """From what was read to what is kept, with what was lost for which reason.
+
+    The archives of a preparation that are of other languages than the rows are left out.
+    """
     steps = []
+    languages = {group[:2] for group in census.rows}
+    prepared = [
+        archive
+        for archive in prepared
+        if (archive["source_lang"], archive["target_lang"]) in languages
+    ]
     if prepared:
         refused: Counter[str] = Counter()
         for archive in prepared:

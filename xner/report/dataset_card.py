@@ -70,7 +70,7 @@ def dataset_card(export: CorpusExport, exported: Exported) -> str:
         "rows": statistics.rows,
         **{f"rows with status {status}": count for status, count in statistics.status.items()},
         **{f"rows in {lang}": count for lang, count in sorted(exported.languages.items())},
-        **{f"mentions {label}": count for label, count in statistics.mentions.items()},
+        **{f"mentions {label}": count for label, count in sorted(exported.mentions.items())},
         "files": exported.files,
     }
     return (
@@ -80,7 +80,7 @@ def dataset_card(export: CorpusExport, exported: Exported) -> str:
             header=header.to_yaml(),
             name=_name(export),
             languages=sorted(exported.languages),
-            types=list(statistics.mentions) or ["nothing"],
+            types=sorted(exported.mentions) or ["nothing"],
             version=xner.__version__,
             content=content,
             corpora=[

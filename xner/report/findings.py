@@ -23,7 +23,10 @@ _TAGGER_NOTE = (
     "Strict: a mention counts when both borders and the type are right (seqeval, IOB2). Intervals "
     "are of 95 %, by resampling of sentences."
 )
-_COMPARED_NOTE = "Strict F1 of one model less that of another, on the same resamples of sentences."
+_COMPARED_NOTE = (
+    "Strict F1 of one model less that of another, on the same resamples of sentences; each test by "
+    "itself, not corrected for the number of them."
+)
 _PROJECTION_NOTE = (
     "Projected mentions against the gold of the translation, strict. The ceiling is what a perfect "
     "projector would reach: the two sides of a gold do not mark the same."
@@ -100,12 +103,12 @@ def _projection(summary: Summary, name: str) -> list[Part]:
     ]
     scores.append({"type": "all, ceiling", **_rates(summary["ceiling"])})
     scores.append({"type": "all, accepted pairs", **_rates(summary["accepted"])})
-    plot = reliability_plot(
-        {
-            "span and type": [(each["mean_score"], each["right"]) for each in bins],
-            "span": [(each["mean_score"], each["right_untyped"]) for each in bins],
-        }
-    )
+    points = {
+        "span and type": [(each["mean_score"], each["right"]) for each in bins],
+        "span": [(each["mean_score"], each["right_untyped"]) for each in bins],
+    }
+    # Where nothing was placed there is nothing to draw.
+    plot = reliability_plot(points) if bins else None
     error = calibration["expected_error"]
     return [
         Part(f"Projection on gold: {name}", _PROJECTION_NOTE, rows=scores),

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from xner.errors import ConfigError, TransientError
 from xner.shards.remote import library_errors
 from xner.shards.storage import Folder
+
+
+def check_name(name: str) -> None:
+    """Raises ConfigError for a name that no data set of the hub can have."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ConfigError(f"push_to: {error}") from error
 
 
 def push_dataset(folder: Folder, name: str, public: bool) -> str:

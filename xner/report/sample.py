@@ -54,10 +54,10 @@ class Sample:
             # What does not divide evenly may go to another kind later.
             self._kept[kind] = _smallest(*self._kept[kind], share + 1)
 
-    def rows(self) -> pa.Table | None:
-        """The sample, in an order that tells nothing; None where nothing was added."""
+    def rows(self) -> pa.Table:
+        """The sample, in an order that tells nothing; without columns where nothing was added."""
         if not self._kept:
-            return None
+            return pa.table({})
         shares = self._shares()
         parts = [_smallest(*kept, shares[kind]) for kind, kept in self._kept.items()]
         order = np.argsort(np.concatenate([keys for keys, _ in parts]), kind="stable")

@@ -20,10 +20,12 @@ from xner.evaluation.study_results import (
 BOOTSTRAP = BootstrapConfig(samples=500)
 
 
-def result(cell: Cell, right: int, of: int = 10, sentences: int = 40) -> Result:
+def result(
+    cell: Cell, right: int, of: int = 10, sentences: int = 40, step: str | None = None
+) -> Result:
     """A model that finds the first ``right`` of ten mentions in each of the sentences."""
     counts = np.tile([right, 0, of - right], (sentences, 1)).astype(np.int64)
-    return Result(cell, "mini", counts, sentences=100, seconds=1.0)
+    return Result(cell, step or str(cell), "mini", counts, sentences=100, seconds=1.0)
 
 
 def student(encoder: str = "a", seed: int = 0, **axes: object) -> Cell:
@@ -89,7 +91,8 @@ def test_rankings_find_no_difference_between_the_same_figures() -> None:
 def of_sentences(cell: Cell, gold: str, is_right: Sequence[bool]) -> Result:
     """A model that finds the one mention of a sentence, or another one."""
     right = np.array(is_right, np.int64)
-    return Result(cell, gold, np.stack([right, 1 - right, 1 - right], axis=1), 100, 1.0)
+    counts = np.stack([right, 1 - right, 1 - right], axis=1)
+    return Result(cell, str(cell), gold, counts, 100, 1.0)
 
 
 def test_comparisons_test_over_sentences_the_difference_that_they_report() -> None:
@@ -139,7 +142,7 @@ def test_comparisons_count_a_model_once_whatever_it_is_scored_on() -> None:
     results = []
     for gold, (encoder, seed) in product(("g", "h"), product("ab", (0, 1))):
         one = result(student(encoder, seed), 5 + (encoder == "b"), sentences=20 + 5 * (gold == "h"))
-        results.append(Result(one.cell, gold, one.counts, one.sentences, one.seconds))
+        results.append(Result(one.cell, one.step, gold, one.counts, one.sentences, one.seconds))
     (encoder,) = comparisons(results, BOOTSTRAP)
     assert encoder.num_pairs == 2
     assert encoder.p_models == pytest.approx(2 / 4)
@@ -174,3 +177,30 @@ def test_rows_say_every_axis_and_the_scores() -> None:
     assert row["encoder"] == "a"
     assert (row["size"], row["gold"], row["sentences"]) == (5, "mini", 100)
     assert (row["precision"], row["recall"]) == (1, 0.5)
+
+
+def test_results_of_one_model_under_two_cells_are_counted_once() -> None:
+    """Encoder a with the teacher a is encoder a with its own: no pair, no rival of itself."""
+    results = []
+    for seed in range(3):
+        for encoder, teacher, right in (
+            ("a", None, 8),
+            ("a", "a", 8),
+            ("b", None, 4),
+            ("b", "a", 6),
+        ):
+            cell = student(encoder, seed, teacher=teacher)
+            same = encoder == "a"
+            results.append(result(cell, right, step=f"a-{seed}" if same else str(cell)))
+    by_axis = {each.axis: each for each in comparisons(results, BOOTSTRAP)}
+    teacher = by_axis["teacher"]
+    assert teacher.num_pairs == 3
+    assert teacher.difference == pytest.approx(f1(4) - f1(6))
+    # b with its own teacher and with that of a are two models, each held against a.
+    assert by_axis["encoder"].num_pairs == 6
+    ranked = rankings(results, BOOTSTRAP)["de", "mini"]
+    assert [(each.cell.encoder, each.num_seeds) for each in ranked] == [
+        ("a", 3),
+        ("b", 3),
+        ("b", 3),
+    ]

@@ -49,3 +49,15 @@ def test_calibration_error_is_the_gap_between_scores_and_shares() -> None:
     assert calibration_error([1.0, 1.0], [True, True]) == 0.0
     assert calibration_error([0.9, 0.9, 0.5], [True, False, True]) == pytest.approx(1.3 / 3)
     assert calibration_error([0.95] * 20, [True] * 19 + [False]) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("least", [0.6, 0.9])
+def test_calibration_of_scores_that_tell_the_opposite_is_the_share_that_is_right(
+    least: float,
+) -> None:
+    generator = np.random.default_rng(1)
+    scores = generator.uniform(least, 1.0, size=4000)
+    right = generator.random(4000) < 0.9 - 0.6 * (scores - least) / (1 - least)
+    fitted = fit_calibration(scores.tolist(), right.tolist())
+    assert 0 < fitted.scale < 0.1
+    assert [fitted(each) for each in scores] == pytest.approx([right.mean()] * 4000, abs=0.02)

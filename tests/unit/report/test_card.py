@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from huggingface_hub import ModelCard
 
@@ -53,8 +54,17 @@ def about(**selected_on: Any) -> dict[str, Any]:
     }
 
 
+def card_of(
+    config: TrainTaggerConfig,
+    summary: dict[str, Any],
+    about: dict[str, Any],
+    made: dict[str, Any],
+) -> str:
+    return tagger_card(config, summary, about, made, "simple")
+
+
 def test_card_header_is_what_the_hub_reads() -> None:
-    data = ModelCard(tagger_card(recipe(license="mit"), SUMMARY, about(), {})).data
+    data = ModelCard(card_of(recipe(license="mit"), SUMMARY, about(), {})).data
     assert data.language == ["de", "en", "zh"]
     assert data.license == "mit"
     assert data.base_model == "some/encoder"
@@ -63,7 +73,7 @@ def test_card_header_is_what_the_hub_reads() -> None:
 
 def test_card_header_knows_no_base_model_and_no_licence_that_nobody_named(tmp_path: Path) -> None:
     for encoder in ("tiny", str(tmp_path)):
-        card = tagger_card(recipe(encoder=encoder), SUMMARY, about(), {})
+        card = card_of(recipe(encoder=encoder), SUMMARY, about(), {})
         header = yaml.safe_load(card.split("---\n")[1])
         assert "base_model" not in header
         assert header["license"] == "unknown"
@@ -71,7 +81,7 @@ def test_card_header_knows_no_base_model_and_no_licence_that_nobody_named(tmp_pa
 
 
 def test_card_says_where_labels_are_from() -> None:
-    card = tagger_card(recipe(), SUMMARY, about(), {"s3://me:secret@host/pseudo/en-de": MADE})
+    card = card_of(recipe(), SUMMARY, about(), {"s3://me:secret@host/pseudo/en-de": MADE})
     assert "| `a` | projected | zh_CN | 12,345 | PER 67,890 |\n" in card
     assert "| `b` | given | de, en | 2 |" in card
     assert (
@@ -98,23 +108,23 @@ def test_card_says_where_labels_are_from() -> None:
 
 
 def test_card_tells_what_the_model_was_selected_on() -> None:
-    held_out = tagger_card(recipe(), SUMMARY, about(), {})
+    held_out = card_of(recipe(), SUMMARY, about(), {})
     assert "epoch 2, the best of 3 on 100 sentences of a held-out share" in held_out
     assert "Chosen by labels of people" not in held_out
     gold = about(paths=["dev.conll"], held_out_share_of_data=None, target_gold=["de"])
-    card = tagger_card(recipe(), SUMMARY, gold, {})
+    card = card_of(recipe(), SUMMARY, gold, {})
     assert "100 sentences of `dev.conll`" in card
     assert "**Chosen by labels of people in the target language (de)**" in card
-    assert "that of the last epoch" in tagger_card(recipe(), SUMMARY, about(sentences=0), {})
+    assert "that of the last epoch" in card_of(recipe(), SUMMARY, about(sentences=0), {})
 
 
 def test_card_tells_that_the_weights_are_a_mean() -> None:
     averaged = recipe(optimization={"keep_best": 5}, dropout=0.2)
-    card = tagger_card(averaged, {**SUMMARY, "epochs": 8}, about(), {})
+    card = card_of(averaged, {**SUMMARY, "epochs": 8}, about(), {})
     assert "the mean of the weights of the best 5 of 8 epochs on 100 sentences" in card
     assert "those of that mean" in card
     assert "| dropout | 0.2 |" in card
-    card = tagger_card(averaged, SUMMARY, about(sentences=0), {})
+    card = card_of(averaged, SUMMARY, about(sentences=0), {})
     assert "the model is the mean of the weights of the last 3 epochs" in card
 
 
@@ -129,3 +139,21 @@ def test_card_finds_who_made_the_shards(tmp_path: Path) -> None:
     card = (tmp_path / "model" / "README.md").read_text()
     assert "| teacher content | feed |" in card
     assert "# model\n" in card
+
+
+@pytest.mark.parametrize(
+    ("model", "strategy"),
+    [
+        ({"type": "WordPiece", "continuing_subword_prefix": "##"}, "first"),
+        ({"type": "BPE", "continuing_subword_prefix": ""}, "simple"),
+        ({"type": "Unigram"}, "simple"),
+    ],
+)
+def test_card_names_the_strategy_that_suits_the_tokenizer(
+    tmp_path: Path, model: dict[str, str], strategy: str
+) -> None:
+    (tmp_path / "data.json").write_text(json.dumps(about()))
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    config = recipe(output=str(tmp_path))
+    write_tagger_card(config.model_copy(update={"data": [config.data[1]] * 2}), SUMMARY)
+    assert f'aggregation_strategy="{strategy}"\n)' in (tmp_path / "README.md").read_text()

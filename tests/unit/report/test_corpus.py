@@ -118,9 +118,13 @@ def test_report_of_fewer_rows_is_the_same_each_time(
 
 
 def test_report_tells_what_was_read_before(shards: Callable[..., Folder], tmp_path: Path) -> None:
-    archive = {"read": 90, "refused": {"identical": 4}, "not_sampled": 80, "written": 6}
+    languages = {"source_lang": "en", "target_lang": "de"}
+    counts = {"read": 90, "refused": {"identical": 4}, "not_sampled": 80, "written": 6}
+    archive = {**languages, **counts}
     pairs = Folder.at(str(tmp_path / "pairs"))
     pairs.publish_json("en-de/summary.json", [archive, archive])
+    # Of a language that was prepared with it, and is no part of these shards.
+    pairs.publish_json("en-zh/summary.json", [{**archive, "target_lang": "zh"}])
     pairs.publish_json("summary.json", {"corpora": [archive, archive], "seconds": 1})
     pseudo = shards(str(tmp_path / "pseudo"))
     config = ReportConfig(pseudo=str(pseudo), output=str(tmp_path), pairs=str(pairs))
@@ -203,3 +207,11 @@ def test_report_refuses_what_it_cannot_read(shards: Callable[..., Folder], tmp_p
     pairs.publish_json("en-de/summary.json", [{"read": 1}])
     with pytest.raises(DataError, match=r"en-de/summary\.json: not as prepare_corpus writes it"):
         plan(pseudo, pairs=str(pairs))
+
+
+def test_report_of_shards_without_rows_is_a_page(tmp_path: Path) -> None:
+    run = Run(Folder.at(str(tmp_path / "pseudo")), "project_corpus", {"quality": {}})
+    run.open()
+    run.commit("en-de/0.parquet", PSEUDO.empty_table(), Statistics())
+    JOB["main"](ReportConfig(pseudo=str(tmp_path / "pseudo"), output=str(tmp_path / "report")))
+    assert data_of((tmp_path / "report" / "index.html").read_text("utf-8"))["rows"] == []

@@ -69,10 +69,24 @@ def test_findings_of_evaluate_projection(tmp_path: Path) -> None:
     assert "the aligner found no place" in page
 
 
+def test_findings_of_a_projection_that_placed_nothing(tmp_path: Path) -> None:
+    scores = score_mentions([[Mention(0, 4, "PER")]], [[]])
+    found = summary(
+        tmp_path,
+        typed={**scores.to_dict(), "intervals": {"f1": asdict(Interval(0.0, 0.0))}},
+        ceiling=scores.to_dict(),
+        accepted={"pairs": 1, **scores.to_dict()},
+        calibration=asdict(calibrate([])),
+        errors={"no_candidate": {"false_positives": 0, "false_negatives": 1}},
+    )
+    assert "<svg" not in text_of(found)
+
+
 def test_findings_of_run_study(tmp_path: Path) -> None:
     results = [
         Result(
             Cell("student", "de", "xlm-r", "hmm", "gce", "teacher", size, "all", seed),
+            f"score-{size}-{seed}",
             "mini",
             np.tile([number + 1, 1, 1], (20, 1)),
             size,

@@ -66,4 +66,4 @@ def test_sample_holds_little_more_than_its_rows() -> None:
 
 
 def test_sample_of_nothing_is_nothing() -> None:
-    assert Sample(10, 0).rows() is None
+    assert Sample(10, 0).rows().num_rows == 0

@@ -223,7 +223,8 @@ function selected() {
   const wanted = Object.fromEntries(
     ["verdict", "type", "corpus", "languages", "order"].map((id) => [id, byId(id).value]));
   const text = byId("text").value.toLowerCase().trim();
-  const [least, most] = ["least", "most"].map((id) => Number(byId(id).value));
+  const [least, most] = [["least", 0], ["most", 1]].map(
+    ([id, open]) => byId(id).value === "" ? open : Number(byId(id).value));
   const onlyChanged = byId("changed").checked;
   if (text) page.texts ??= rows.map((row) => `${row.source}\n${row.target}`.toLowerCase());
   const found = [];
@@ -392,7 +393,8 @@ function fate([start, end, value], won, label, now) {
   if (won) return "placed";
   const least = page.rules?.min_alignment_score ?? 0;
   if (value / FULL_SCORE < least) return "below the threshold";
-  if (label !== undefined && label[4] !== null && label[4] >= value) return "another is as sure";
+  const chosen = label?.[4] ?? null;
+  if (chosen !== null && chosen >= value) return chosen > value ? "another is surer" : "another is as sure";
   const blocked = now.labels.some(([from, to]) => start < to && from < end);
   return blocked ? "its place is taken" : "not projected";
 }
