@@ -255,6 +255,9 @@ def test_filters_let_through_what_they_say(open_page: Open, site: Site) -> None:
     page.fill("#most", "0.5")
     settle(page)
     assert shown(page) == count(lambda row: (row["weight"] or 0) <= 0.5) > 0
+    page.fill("#most", "")
+    settle(page)
+    assert shown(page) == count(lambda row: True)
 
 
 def test_worst_come_first_when_asked_to(open_page: Open, site: Site) -> None:
