@@ -189,5 +189,9 @@ def test_storage_shows_no_password() -> None:
     folder = Folder("https://me:secret@host/data?sig=abc&page=2")
     assert str(folder) == "https://host/data?sig=***&page=2"
     assert str(ConfigError(f"{folder.location}: gone")).startswith("https://host/data?sig=***&page")
+    assert str(Folder("sftp://me:se@cr:et@host/data@1")) == "sftp://host/data@1"
+    assert str(Folder("https://me:se@cret@host/data")) == "https://host/data"
+    for name in ("password", "passwd", "pwd", "auth"):
+        assert str(Folder(f"https://host/data?{name}=abc")) == f"https://host/data?{name}=***"
     azure = "abfs://container@account.dfs.core.windows.net/data"
     assert str(Folder(azure)) == azure
