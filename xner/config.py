@@ -367,7 +367,9 @@ class BitextConfig(Record):
         description="Moses zip, TMX (.tmx, .gz, .zip), or the source side's text file."
     )
     target_path: str | None = Field(
-        None, description="The target side's text file, when the two sides lie in two files."
+        None,
+        description="The target side's text file, when the two sides lie in two files; both in "
+        "UTF-8, plain or gzip.",
     )
 
 

@@ -7,8 +7,9 @@ import re
 # The user and password of a URL, and the values of its query that open what is locked.
 _CREDENTIALS = re.compile(
     # Before the @ of Azure's URLs stands a container: a user alone is one over HTTP only.
-    r"(?i)(?:(?<=http://)|(?<=https://))[^\s/?#@]*@|(?<=://)[^\s/?#@:]*:[^\s/?#@]*@"
-    r"|(?<=[?&])((?:x-(?:amz|goog)-[^=&#\s]*|[^=&#\s]*(?:key|secret|sig|signature|token))=)[^&#\s]*"
+    r"(?i)(?:(?<=http://)|(?<=https://))[^\s/?#]*@|(?<=://)[^\s/?#@:]*:[^\s/?#]*@"
+    r"|(?<=[?&])((?:x-(?:amz|goog)-[^=&#\s]*"
+    r"|[^=&#\s]*(?:key|secret|sig|signature|token|password|passwd|pwd|auth))=)[^&#\s]*"
 )
 
 

@@ -189,7 +189,7 @@ def test_records_logs_and_pages_hold_no_credentials(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = "https://me:planted-secret@host/x?token=planted-secret"
-    Run(Folder(str(tmp_path)), "job", {"pairs": [url]}).open()
+    Run(Folder(str(tmp_path)), "job", {"pairs": [url], "archives": {url: 1}}).open()
     write_summary(Folder(str(tmp_path)), {"model": {"path": url}})
     part = Part("t", figures={"model": url}, rows=[{"path": url}])
     write_document(str(tmp_path / "index.html"), url, [part])

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
+from html.entities import html5
 from typing import IO, Any
 
 from lxml import etree
@@ -55,6 +56,8 @@ _IN_OTHER_RECORD = 0xFFFFFFFF
 _SHOWN_NAMES = 5
 
 _ZIP_MAGIC = b"PK"
+
+_NOT_UNPACKED = {b"PK\3\4": "zip", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 _NATIVE_CODES = {"bpt", "ept", "it", "ph", "ut", "sub"}
 
@@ -106,7 +109,9 @@ def _blocks(archive: Archive, block_pairs: int, stack: ExitStack) -> Iterator[Bl
         return _tmx_blocks(unpacked(file, archive.path), archive.path, archive, block_pairs)
 
     members = stack.enter_context(_safe_zip(file, archive.path))
-    tmx = [name for name in members.namelist() if name.lower().endswith(".tmx")]
+    tmx = [name for name in _names(members) if name.lower().endswith(".tmx")]
+    if len(tmx) > 1:
+        raise DataError(f"{archive.path}: several TMX members: {_few(tmx)}")
     if tmx:
         stream, name = _member_stream(members, archive.path, tmx[0])
         return _tmx_blocks(stream, name, archive, block_pairs)
@@ -185,6 +190,7 @@ def _whole_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
     first = True
     for chunk in chunks(stream, name):
         if first:
+            _check_is_text(chunk, name)
             chunk = chunk.removeprefix(codecs.BOM_UTF8)
             first = False
         head, line_end, tail = chunk.rpartition(b"\n")
@@ -194,6 +200,18 @@ def _whole_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
         rest = (rest + tail)[: MAX_LINE_BYTES + 1]
     if rest:
         yield rest
+
+
+def _check_is_text(start: bytes, name: str) -> None:
+    """Refuses a file that its first bytes show to be packed or UTF-16: its lines would be noise."""
+    for first_bytes, packing in _NOT_UNPACKED.items():
+        if start.startswith(first_bytes):
+            raise DataError(
+                f"{name}: is packed as {packing}; expected text in UTF-8, plain or packed by gzip "
+                "or bzip2"
+            )
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{name}: is UTF-16; convert it to UTF-8 (iconv -f utf-16 -t utf-8)")
 
 
 def _decoded(run: bytes) -> tuple[list[str], dict[int, str]]:
@@ -275,7 +293,7 @@ def _units(stream: IO[bytes], name: str, langs: tuple[str, str]) -> Iterator[lis
                 _refuse_entities(unit, name)
                 first = False
             content.num_bytes = 0
-            yield [_segment(unit, lang) for lang in langs]
+            yield [_segment(unit, lang, name) for lang in langs]
             unit.clear()
             # What came before goes at every level: units may stand in elements of any kind.
             for element in (unit, *unit.iterancestors()):
@@ -298,21 +316,29 @@ def _refuse_entities(unit: Any, name: str) -> None:
         )
 
 
-def _segment(unit: Any, lang: str) -> str | None:
+def _segment(unit: Any, lang: str, name: str) -> str | None:
     for variant in unit.iterchildren("{*}tuv"):
         code = variant.get("{http://www.w3.org/XML/1998/namespace}lang") or variant.get("lang", "")
         if _is_language(code, lang):
             segment = variant.find("{*}seg")
-            return None if segment is None else _text(segment).strip(" \t\r\n")
+            return None if segment is None else _text(segment, name).strip(" \t\r\n")
     return None
 
 
-def _text(element: Any) -> str:
+def _text(element: Any, name: str) -> str:
     parts = [element.text or ""]
     for child in element:
-        # Comments and processing instructions have a function for a tag.
-        if isinstance(child.tag, str) and etree.QName(child).localname not in _NATIVE_CODES:
-            parts.append(_text(child))
+        if child.tag is etree.Entity:
+            # The external document type that declares it is not read; the names are HTML's.
+            if f"{child.name};" not in html5:
+                raise DataError(
+                    f"{name}: the entity &{child.name}; at line {child.sourceline} is not known; "
+                    "expected those of XML and HTML"
+                )
+            parts.append(html5[f"{child.name};"])
+        elif isinstance(child.tag, str) and etree.QName(child).localname not in _NATIVE_CODES:
+            # Comments and processing instructions have a function for a tag.
+            parts.append(_text(child, name))
         parts.append(child.tail or "")
     return "".join(parts)
 
@@ -367,7 +393,7 @@ def _safe_zip(file: IO[bytes], path: str) -> zipfile.ZipFile:
 
 
 def _member(members: zipfile.ZipFile, path: str, lang: str) -> str:
-    names = [name for name in members.namelist() if not name.endswith("/")]
+    names = _names(members)
     for spelling in spellings(lang):
         found = [n for n in names if _folded(n.rpartition(".")[2]) == _folded(spelling)]
         if len(found) == 1:
@@ -378,6 +404,11 @@ def _member(members: zipfile.ZipFile, path: str, lang: str) -> str:
         f"{path}: no member for {lang}: expected one whose name ends with .{lang}, "
         f"found {_few(names) or 'none'}"
     )
+
+
+def _names(members: zipfile.ZipFile) -> list[str]:
+    """The names of the files, without those that macOS adds of its own."""
+    return [n for n in members.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
 
 
 def _few(names: list[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import lzma
 import os
 import shutil
 import tempfile
@@ -32,6 +33,11 @@ _LARGE_BYTES = 64 << 20
 
 GZIP_MAGIC = b"\x1f\x8b"
 BZIP2_MAGIC = b"BZh"
+
+_DAMAGE = (
+    *(zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
+    NotImplementedError,
+)
 
 
 @contextmanager
@@ -131,7 +137,7 @@ def damage_reported(name: str, num_bytes: int) -> Iterator[None]:
         yield
     except EOFError as error:
         raise DataError(f"{name}: truncated: ends after {num_bytes} bytes or soon after") from error
-    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{name}: damaged after {num_bytes} bytes: {error}") from error
     except OSError as error:
         # What bz2 says of damage is an OSError too, but comes from no system call.

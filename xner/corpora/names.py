@@ -360,18 +360,27 @@ def _read_json(location: str, lang: str) -> dict[str, str]:
 
 
 def _read_csv(location: str, *langs: str) -> Iterator[tuple[str, str]]:
-    reader = csv.DictReader(io.StringIO(_read_text(location), newline=""))
+    # Strict: a quote that is never closed would take all rows after it for one name.
+    reader = csv.DictReader(io.StringIO(_read_text(location), newline=""), strict=True)
     source, target = (f"{_COLUMN_PREFIX}{lang}" for lang in langs)
-    header = reader.fieldnames or []
-    for column in (source, target):
-        if column not in header:
-            raise DataError(f"{location}: line 1: no column {column!r}, found {', '.join(header)}")
-    for row in reader:
-        if row[source] is None or row[target] is None:
-            raise DataError(
-                f"{location}: line {reader.line_num}: expected {len(header)} fields, found fewer"
-            )
-        yield row[source], row[target]
+    num_lines = 0
+    try:
+        header = reader.fieldnames or []
+        for column in (source, target):
+            if column not in header:
+                raise DataError(
+                    f"{location}: line 1: no column {column!r}, found {', '.join(header)}"
+                )
+        num_lines = reader.line_num
+        for row in reader:
+            num_lines = reader.line_num
+            if row[source] is None or row[target] is None:
+                raise DataError(
+                    f"{location}: line {num_lines}: expected {len(header)} fields, found fewer"
+                )
+            yield row[source], row[target]
+    except csv.Error as error:
+        raise DataError(f"{location}: line {num_lines + 1}: not valid CSV: {error}") from error
 
 
 def _read_text(path: str) -> str:

@@ -66,6 +66,8 @@ def read_conll(config: TaggedSourceConfig) -> list[FileSentence]:
     Raises ConfigError for a column that is not there, DataError for a bad row.
     """
     lines = _lines(config.path, config.encoding)
+    if len(lines) == 1 and "\r" in lines[0]:
+        raise DataError(f"{config.path}: its lines end in CR alone; expected LF or CR LF")
     layout = _layout(lines, config)
     sentences: list[FileSentence] = []
     rows: list[tuple[str, str]] = []

@@ -118,9 +118,13 @@ def _rows(
     insert = f"INSERT INTO `{table}` VALUES".encode()
     found_columns: list[str] = []
     num_rows, last = 0, b""
+    is_insert = False
     for line in _lines(path):
-        if line.startswith(insert):
-            if found_columns[: len(columns)] != list(columns):
+        begins = line.startswith(insert)
+        # Newer versions of mariadb-dump write the rows in the lines after it, one in each.
+        is_insert = begins or (is_insert and line.startswith(b"("))
+        if is_insert:
+            if begins and found_columns[: len(columns)] != list(columns):
                 raise DataError(
                     f"{path}: the first columns of `{table}` are {', '.join(found_columns[:3])}; "
                     f"expected {', '.join(columns)}"

@@ -402,7 +402,8 @@ class CorpusPreparation:
         found = archives(config)
         fingerprint = config.model_dump(mode="json", exclude={"engine", "output"})
         # Another file under the same name would be mixed with what was read before.
-        fingerprint["archives"] = {archive.path: _num_bytes(archive.path) for archive in found}
+        paths = [path for each in found for path in (each.path, each.target_path) if path]
+        fingerprint["archives"] = {path: _num_bytes(path) for path in paths}
         run = Run(Folder.at(config.output), "prepare_corpus", fingerprint)
         return cls(config, run, found)
 

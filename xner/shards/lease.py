@@ -262,9 +262,10 @@ class Lease:
 
     def _found(self) -> list[_Found]:
         """The leases that stand in the folder, by their numbers."""
-        numbers = [int(name.removesuffix(".json")) for name in self._folder.names(".json")]
+        names = [name.removesuffix(".json") for name in self._folder.names(".json")]
         found = []
-        for number in sorted(numbers):
+        # Tools that keep folders alike leave copies there, under names of their own.
+        for number in sorted(int(name) for name in names if name.isdecimal()):
             with contextlib.suppress(FileNotFoundError):
                 found.append(_parsed(number, self._folder.read(f"{number}.json")))
         return found

@@ -163,7 +163,8 @@ def statistics_of(folder: Folder, name: str) -> Statistics:
 def _without_credentials(value: Any) -> Any:
     """A nested record as it may be stored beside the data, for everybody who reads them."""
     if isinstance(value, Mapping):
-        return {key: _without_credentials(each) for key, each in value.items()}
+        # A URL may be a key too, as the archives are in the record of what was read of them.
+        return {_without_credentials(key): _without_credentials(e) for key, e in value.items()}
     if isinstance(value, list | tuple):
         return [_without_credentials(each) for each in value]
     return without_credentials(value) if isinstance(value, str) else value

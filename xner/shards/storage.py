@@ -9,6 +9,7 @@ leaves is no object; a rule of the bucket should remove it in time.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import uuid
@@ -169,6 +170,13 @@ class Folder:
     def remove_all(self, name: str = "") -> None:
         """Remove a folder below here, or this one, with all that is in it; it may be gone."""
         filesystem, path = self.filesystem, self.path(name).rstrip("/")
+        if glob.has_magic(path) and not isinstance(filesystem, LocalFileSystem):
+            # Most file systems take what they remove for a pattern, which other folders may fit.
+            folder = self / name if name else self
+            for each in folder._listing():
+                with suppress(FileNotFoundError):
+                    folder.remove(each)
+            return
         with suppress(FileNotFoundError):
             self._ask(lambda: filesystem.rm(path, recursive=True), name)
 
@@ -247,9 +255,13 @@ class Folder:
             # Those in a folder of ours, as the lease's, are a living run's.
             if leaf.startswith(_TEMPORARY) and not any(part.startswith("_") for part in folders):
                 leftovers.append(name)
+        num_removed = 0
         for name in leftovers:
-            self.remove(name)
-        return len(leftovers)
+            # A process that outlives its run may finish one meanwhile.
+            with suppress(FileNotFoundError):
+                self.remove(name)
+                num_removed += 1
+        return num_removed
 
     def read_json(self, name: str) -> Any:
         """A JSON file's value; None if there is none. Raises DataError when it is not JSON."""

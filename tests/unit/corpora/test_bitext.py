@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import codecs
 import functools
 import gzip
 import io
+import lzma
 import os
 import re
 import threading
@@ -181,6 +183,27 @@ def test_bitext_reads_gzip_of_either_side(tmp_path: Path) -> None:
     assert _read(archive)[0] == [("one", "eins"), ("two", "zwei")]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\3\4...", "is packed as zip; .* plain or packed by gzip or bzip2"),
+        (lzma.compress(b"eins\n"), "is packed as xz; "),
+        (b"\x28\xb5\x2f\xfd...", "is packed as zstd; "),
+        (codecs.BOM_UTF16_LE + "eins\n".encode("utf-16-le"), "is UTF-16; .*iconv"),
+        (gzip.compress(codecs.BOM_UTF16_BE + "eins\n".encode("utf-16-be")), "is UTF-16; "),
+    ],
+    ids=["zip", "xz", "zstd", "utf-16", "utf-16 in gzip"],
+)
+@pytest.mark.parametrize("side", ["en", "de"])
+def test_bitext_reads_no_packing_or_encoding_as_text(
+    tmp_path: Path, content: bytes, message: str, side: str
+) -> None:
+    archive = _text(tmp_path, b"one\n", b"eins\n")
+    (tmp_path / f"x.{side}").write_bytes(content)
+    with pytest.raises(DataError, match=rf"x.{side}: {message}"):
+        _read(archive)
+
+
 def test_bitext_says_how_far_a_truncated_gzip_went(tmp_path: Path) -> None:
     lines = "".join(f"{number * 7919 % 10007} words\n" for number in range(250_000)).encode()
     packed = gzip.compress(lines)
@@ -230,10 +253,14 @@ def test_bitext_notices_a_wrong_checksum(tmp_path: Path) -> None:
         _read(archive)
 
 
-def test_bitext_notices_damage_within_a_member(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_bitext_notices_damage_within_a_member(tmp_path: Path, packing: int) -> None:
     text = "".join(f"{number * 7919 % 10007}\n" for number in range(100_000)).encode()
     archive = _moses(tmp_path, text, text)
     path = Path(archive.path)
+    with zipfile.ZipFile(path, "w", packing) as members:
+        for lang in ("en", "de"):
+            members.writestr(f"X.de-en.{lang}", text)
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 2_000] = bytes(2_000)
     path.write_bytes(content)
@@ -292,6 +319,16 @@ def test_bitext_does_not_choose_among_members(tmp_path: Path) -> None:
     path = _zip(tmp_path / "x.zip", {"a.en": b"1\n", "b.en": b"2\n", "a.de": b"1\n"})
     with pytest.raises(DataError, match=r"several members for en: a.en, b.en"):
         _read(_archive(path))
+    _zip(path, {"2023.tmx": b"<tmx/>", "2024.TMX": b"<tmx/>"})
+    with pytest.raises(DataError, match=r"x.zip: several TMX members: 2023.tmx, 2024.TMX"):
+        _read(_archive(path, "tmx"))
+
+
+def test_bitext_ignores_what_macos_adds_to_a_zip(tmp_path: Path) -> None:
+    members = {"a.en": b"one\n", "a.de": b"eins\n"}
+    added = {f"__MACOSX/._{name}": b"\0" for name in (*members, "a.tmx")}
+    path = _zip(tmp_path / "x.zip", {**added, **members})
+    assert _read(_archive(path))[0] == [("one", "eins")]
 
 
 def test_bitext_finds_members_under_the_code_of_the_corpus(tmp_path: Path) -> None:
@@ -349,6 +386,17 @@ def test_bitext_reads_tmx_of_another_encoding_and_ignores_an_external_document_t
     text = text.replace("?>", ' encoding="UTF-16"?><!DOCTYPE tmx SYSTEM "tmx14.dtd">')
     (tmp_path / "x.tmx").write_text(text, encoding="utf-16")
     assert _read(_archive(tmp_path / "x.tmx", "tmx"))[0] == [("one", "zwölf")]
+
+
+def test_bitext_reads_the_entities_of_an_external_document_type(tmp_path: Path) -> None:
+    document_type = '<!DOCTYPE tmx SYSTEM "tmx14.dtd">'
+    body = _unit(en="A&nbsp;&amp;&nbsp;<hi>B&Eacute;</hi> C", de="D&ndash;E <ph>&logo;</ph>F")
+    pairs, _ = _read(_tmx(tmp_path, body, document_type))
+    assert pairs == [("A\xa0&\xa0B\xc9 C", "D\u2013E F")]
+    for name in ("logo", "notit"):
+        body = _unit(en="one", de="eins") + "\n" + _unit(en=f"two &{name};", de="zwei")
+        with pytest.raises(DataError, match=rf"x.tmx: the entity &{name}; at line 2 is not known"):
+            _read(_tmx(tmp_path, body, document_type))
 
 
 def test_bitext_refuses_an_entity_bomb(tmp_path: Path) -> None:

@@ -232,6 +232,10 @@ def test_read_lexicon_reads_json_by_language(tmp_path: Path):
     [
         ("a.csv", b"name_en,name_fr\nA,B\n", "a.csv: line 1: no column 'name_de', found name_en"),
         ("a.csv", b"name_en,name_de\nA,B\nC\n", "a.csv: line 3: expected 2 fields"),
+        ("a.csv", b'name_en,name_de\nA,B\nC,"D\nE,F\n', "a.csv: line 3: not valid CSV: unexpected"),
+        ("a.csv", b'name_en,name_de\nA,"B"C\n', "a.csv: line 2: not valid CSV: ',' expected"),
+        ("a.csv", b'name_en,"name_de\nA,B\n', "a.csv: line 1: not valid CSV: unexpected end"),
+        ("a.csv", b"name_en,name_de\nA," + b"B" * 200_000, "a.csv: line 2: .* field larger"),
         ("a.csv", b"name_en,name_de\n\xff,B\n", "a.csv: byte 16: not valid UTF-8"),
         ("a.{lang}.json", b"{", "a.en.json: not valid JSON"),
         ("a.{lang}.json", b"[1]", "a.en.json: expected an object of codes and names"),

@@ -161,6 +161,7 @@ def test_conll_sample_is_fixed_ordered_and_nested(path: Path) -> None:
             {},
             r"conll:4: in the sentence .* position 1: 'I-PER' .*; repair_tags = true",
         ),
+        (b"a\tB-PER\rb\tO\r", {}, r"conll: its lines end in CR alone; expected LF or CR LF"),
         (b"a E-PER\nb L-PER\n", {}, r"conll: no scheme has the prefixes E, L together"),
         (b"a\tO\n\tB-PER\n", {}, r"conll:1: .* position 1: the tag B-PER on an empty token"),
         (b"", {}, r"conll: no row of a token and a tag"),

@@ -53,8 +53,15 @@ def _write(folder: Path, **contents: str) -> dict[str, str]:
     return paths
 
 
-def test_wikititles_sql_tables_are_joined(tmp_path: Path):
-    paths = _write(tmp_path, langlinks=LANGLINKS, pages=PAGE)
+@pytest.mark.parametrize("a_row_a_line", [False, True])
+def test_wikititles_sql_tables_are_joined(tmp_path: Path, a_row_a_line: bool):
+    contents = {"langlinks": LANGLINKS, "pages": PAGE}
+    if a_row_a_line:
+        # As newer versions of mariadb-dump write.
+        for name, content in contents.items():
+            content = content.replace(" VALUES (", " VALUES\n(").replace("),(", "),\n(")
+            contents[name] = content + "INSERT INTO `other` VALUES\n(6,'en','D'),(6,0,'B',0);\n"
+    paths = _write(tmp_path, **contents)
     assert list(sql_links(source_lang="en", **paths)) == [
         TitleLink("München", english="Munich"),
         TitleLink("O'Brien (Familie)", english="O'Brien (1,'en')"),
@@ -69,6 +76,7 @@ def test_wikititles_sql_tables_are_joined(tmp_path: Path):
         ({"pages": "<mediawiki>"}, "holds no rows of the table `page`"),
         ({"langlinks": LANGLINKS.replace("ll_lang", "ll_x")}, "expected ll_from, ll_lang"),
         ({"pages": PAGE[:-9]}, "truncated"),
+        ({"pages": PAGE.replace("),(", "),\n(").rpartition("\n(")[0]}, "truncated"),
     ],
 )
 def test_wikititles_sql_wrong_files_are_told(tmp_path: Path, change, message: str):

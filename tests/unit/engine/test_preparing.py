@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from xner.config import PrepareConfig
+from xner.config import BitextConfig, PrepareConfig
 from xner.corpora.opus import Archive
 from xner.engine import preparing
 from xner.engine.inline import InlineFlow
+from xner.engine.recipes import CorpusPreparation
+from xner.errors import ConfigError
 
 
 def moses(folder: Path, corpus: str, pairs: list[tuple[str, str]]) -> Archive:
@@ -55,6 +57,22 @@ def test_preparing_reader_reports_a_broken_archive(tmp_path: Path) -> None:
     tables = list(preparing.ReadArchive(config(tmp_path))((0, archive)))
     (tally,) = preparing.read_tallies(map(preparing.only_tallies, tables)).values()
     assert tally.error is not None and archive.path in tally.error
+
+
+@pytest.mark.parametrize("changed", ["x.en", "x.de"])
+def test_preparing_does_not_go_on_with_another_file_of_the_same_name(
+    tmp_path: Path, changed: str
+) -> None:
+    (tmp_path / "x.en").write_text("one\n")
+    (tmp_path / "x.de").write_text("eins\n")
+    source, target = (str(tmp_path / name) for name in ("x.en", "x.de"))
+    bitext = BitextConfig(corpus="X", target_lang="de", path=source, target_path=target)
+    settings = PrepareConfig(target_langs=["de"], bitexts=[bitext], output=str(tmp_path / "out"))
+    CorpusPreparation.plan(settings).run.open()
+    CorpusPreparation.plan(settings).run.check()
+    (tmp_path / changed).write_text("another\n")
+    with pytest.raises(ConfigError, match=rf"archives.*{changed}"):
+        CorpusPreparation.plan(settings).run.check()
 
 
 def test_preparing_scrambled_is_one_to_one() -> None:

@@ -151,6 +151,14 @@ def test_lease_that_nobody_can_read_counts_as_held(folder: Folder) -> None:
     assert (folder / FOLDER).names(".json") == ["4.json"]
 
 
+def test_lease_ignores_files_that_are_none(folder: Folder) -> None:
+    (folder / FOLDER).publish("1 (conflicted copy).json", b"{}")
+    hands = Hands()
+    with lease(folder, hands) as mine:
+        mine.check()
+    assert hands.time == 1_000_000.0
+
+
 HOLD = """
 import sys
 from xner.shards.ledger import Run

@@ -104,10 +104,14 @@ def test_ledger_commit_is_deterministic_to_the_byte(tmp_path: Path) -> None:
 
 
 def test_ledger_record_holds_no_credentials(tmp_path: Path) -> None:
-    run = a_run(tmp_path, opus={"roots": ["https://me:secret@host/opus"]})
+    def with_password(password: str) -> Run:
+        url = f"https://me:{password}@host/opus"
+        return a_run(tmp_path, opus={"roots": [url]}, archives={f"{url}/de-en.txt.zip": 1})
+
+    run = with_password("secret")
     run.open()
     assert b"secret" not in run.folder.read("run.json")
-    a_run(tmp_path, opus={"roots": ["https://me:changed@host/opus"]}).open()
+    with_password("changed").open()
 
 
 def test_ledger_statistics_of_another_version_are_a_data_error(tmp_path: Path) -> None:

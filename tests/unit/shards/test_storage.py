@@ -104,6 +104,41 @@ def test_storage_leftovers_are_invisible_and_removed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "a") == ["1.parquet"]
 
 
+def test_storage_leftover_that_its_writer_renames_meanwhile_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.publish("_tmp-0123-1.parquet", b"one")
+    folder.publish("_tmp-4567-2.parquet", b"half")
+    listing = Folder._listing
+
+    def renamed_after(self: Folder) -> list[str]:
+        names = listing(self)
+        (tmp_path / "_tmp-0123-1.parquet").rename(tmp_path / "1.parquet")
+        return names
+
+    monkeypatch.setattr(Folder, "_listing", renamed_after)
+    assert folder.remove_leftovers() == 1
+    assert os.listdir(tmp_path) == ["1.parquet"]
+
+
+@pytest.mark.parametrize("root", ["local", "memory://storage-magic"])
+@pytest.mark.parametrize(("name", "other"), [("a[1]", "a1"), ("b*", "b2"), ("c?", "c3")])
+def test_storage_removes_no_folder_of_a_like_name(
+    root: str, tmp_path: Path, name: str, other: str
+) -> None:
+    folder = Folder.at(str(tmp_path) if root == "local" else root)
+    for each in (name, other):
+        folder.publish(f"{each}/x[1]/file", b"")
+        folder.publish(f"{each}/x1/file", b"")
+    (folder / name).remove_all("x[1]")
+    assert (folder / name).names() == ["x1/file"]
+    (folder / name).remove_all()
+    (folder / name).remove_all()
+    assert (folder / name).names() == []
+    assert (folder / other).names() == ["x1/file", "x[1]/file"]
+
+
 def test_storage_table_and_footer(tmp_path: Path) -> None:
     folder = Folder.at(str(tmp_path))
     table = pa.table({"x": [1, 2], "y": ["a", "ß中🙂"]})
@@ -189,5 +224,9 @@ def test_storage_shows_no_password() -> None:
     folder = Folder("https://me:secret@host/data?sig=abc&page=2")
     assert str(folder) == "https://host/data?sig=***&page=2"
     assert str(ConfigError(f"{folder.location}: gone")).startswith("https://host/data?sig=***&page")
+    assert str(Folder("sftp://me:se@cr:et@host/data@1")) == "sftp://host/data@1"
+    assert str(Folder("https://me:se@cret@host/data")) == "https://host/data"
+    for name in ("password", "passwd", "pwd", "auth"):
+        assert str(Folder(f"https://host/data?{name}=abc")) == f"https://host/data?{name}=***"
     azure = "abfs://container@account.dfs.core.windows.net/data"
     assert str(Folder(azure)) == azure
