@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import re
 import signal
 import sys
 import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -32,6 +33,9 @@ from xner.shards.storage import read_file
 Settings = TypeVar("Settings", bound=BaseModel)
 
 _HELP_WIDTH = 80
+
+# How pydantic calls the types of a setting that may have one of several.
+_TRIED = re.compile(r"constrained-\w+|literal\[.*\]")
 
 # Where Ray unpacks the working directories of jobs.
 _COPIES = "working_dir_files"
@@ -111,7 +115,7 @@ def load(
     except ValidationError as error:
         problems: dict[str, list[str]] = {}
         for problem in error.errors():
-            key = _setting(problem["loc"], fields)
+            key = _setting(problem["loc"])
             given = next((each for each in _prefixes(key) if each in overrides), None)
             place = f" {key.removeprefix(given)[1:]}".rstrip() if given else ""
             where = f"--{given}{place}" if given else f"{recipe or 'command line'}: {key}"
@@ -120,17 +124,9 @@ def load(
         raise ConfigError("\n  ".join(lines)) from None
 
 
-def _setting(location: Sequence[int | str], fields: Collection[str]) -> str:
-    """The key of what pydantic found wrong.
-
-    Within a setting only positions and names count, not which of its types was tried.
-    """
-    parts = list(map(str, location))
-    for end in range(len(parts), 0, -1):
-        if ".".join(parts[:end]) in fields:
-            rest = [part for part in parts[end:] if part.isidentifier() or part.isdigit()]
-            return ".".join([*parts[:end], *rest])
-    return ".".join(parts)
+def _setting(location: Sequence[int | str]) -> str:
+    """The key of what pydantic found wrong, without which of its types was tried."""
+    return ".".join(str(part) for part in location if not _TRIED.fullmatch(str(part)))
 
 
 def _prefixes(key: str) -> Iterator[str]:
