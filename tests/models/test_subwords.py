@@ -37,6 +37,30 @@ def test_subwords_special_tokens_in_a_text_are_unknown(folder: Path, trap: str) 
     assert not set(found.ids.tolist()) & (set(tokenizer.all_special_ids) - {unknown})
 
 
+def test_subwords_of_a_letter_that_is_elsewhere_a_mark_stand_for_it(bert_folder: Path) -> None:
+    tokenizer = load_tokenizer(bert_folder)
+    tokenizer.add_tokens(["Ġ"])
+    found = subwords.split(tokenizer, ["Ġ. Borg", "Bonn"])
+    assert found.starts[:2].tolist() == [0, 1]
+    assert found.ends[:2].tolist() == [1, 2]
+    words = subwords.words_of(found, [[(0, 1), (1, 2), (3, 7)], [(0, 4)]])
+    assert words.read_at[:2].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x02In Bonn", " In Bonn"),
+        ("\x01\x02\x9f\x02", "    "),
+        ("In\x02Bonn", "In\x02Bonn"),
+        ("\tIn\n", "\tIn\n"),
+        ("", ""),
+    ],
+)
+def test_subwords_tokenizers_see_no_control_characters_first(text: str, shown: str) -> None:
+    assert subwords._shown(text) == shown
+
+
 def make(offsets: list[tuple[int, int]]) -> Subwords:
     starts, ends = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
     return Subwords(np.arange(len(offsets)), starts, ends, np.array([0, len(offsets)]))

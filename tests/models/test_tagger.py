@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification, pipeline
 
 from xner.config import ModelConfig
@@ -74,6 +75,20 @@ def test_tagger_same_labels_keep_the_head(tagger_folder: Path) -> None:
     kept, _ = new_model(tagger_folder, ["ORG", "PER", "LOC"])
     assert torch.equal(kept.classifier.weight, saved.classifier.weight)
     assert kept.config.id2label == saved.config.id2label
+
+
+@pytest.mark.parametrize("labels", [LABELS, ["PER"]])
+def test_tagger_goes_on_from_no_weights_that_lack_layers(
+    tagger_folder: Path, labels: list[str]
+) -> None:
+    weights = load_file(tagger_folder / "model.safetensors")
+    save_file(
+        {name: each for name, each in weights.items() if ".layer.1." not in name},
+        tagger_folder / "model.safetensors",
+        {"format": "pt"},
+    )
+    with pytest.raises(ConfigError, match=r"the weights lack \d+ parameters: .*\.layer\.1\."):
+        new_model(tagger_folder, labels)
 
 
 @pytest.mark.parametrize("labels", [["PER", "LOC", "MISC"], ["PER"]])

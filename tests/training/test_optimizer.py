@@ -14,6 +14,7 @@ from transformers import (
     ModernBertConfig,
     ModernBertModel,
     XLMRobertaConfig,
+    XLMRobertaForTokenClassification,
     XLMRobertaModel,
 )
 
@@ -90,6 +91,14 @@ def test_optimizer_finds_the_layers_of_every_encoder_of_a_network() -> None:
         assert above["head.weight"] == 0
         assert sorted(set(above.values())) == [0, 1, 2, 3]
         assert {above[name] for name in above if "word_emb" in name or "tok_emb" in name} == {3}
+        embeddings = [name for name in above if "embeddings.weight" in name]
+        assert all(above[name] == 3 for name in embeddings)
+    # XLM-R's tagger makes its head before its encoder.
+    tagger = XLMRobertaForTokenClassification(XLMRobertaConfig(**sizes))
+    above = layers_above(tagger)
+    assert above["classifier.weight"] == above["classifier.bias"] == 0
+    assert above["roberta.embeddings.word_embeddings.weight"] == 3
+    assert above["roberta.encoder.layer.1.output.dense.weight"] == 1
     above = layers_above(nn.ModuleList(encoders[:2]))
     for number, encoder in enumerate(encoders[:2]):
         alone = layers_above(encoder)

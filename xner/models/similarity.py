@@ -58,7 +58,8 @@ def itermax_links(similarity: np.ndarray) -> np.ndarray:
     """argmax_links, and what it finds in a second round when the first's links count less.
 
     A cell whose row and column both have a link is out; one of which either has is discounted.
-    So what is left over may join a link that is there. `similarity` is not negative.
+    So what is left over may join a link that is there; the program of its authors, unlike their
+    paper, stops where either side has all its links. `similarity` is not negative.
     """
     linked = argmax_links(similarity)
     for _ in range(ROUNDS - 1):

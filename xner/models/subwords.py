@@ -10,6 +10,7 @@ farthest from a window's edge.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -21,6 +22,8 @@ from xner.text.words import Span
 
 # Sentencepiece's and byte-level BPE's marks for the start of a word.
 BOUNDARY_MARKS = ("\u2581", "\u0120")
+
+_CONTROLS = re.compile(r"\A[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]+")
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def template(tokenizer: PreTrainedTokenizerFast) -> Template:
 def split(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Subwords:
     """Tokenise raw texts, without special tokens; a `</s>` that stands in a text is unknown."""
     backend = tokenizer.backend_tokenizer
-    encodings = backend.encode_batch(list(texts), add_special_tokens=False)
+    encodings = backend.encode_batch(list(map(_shown, texts)), add_special_tokens=False)
     bounds = offsets_of([len(encoding) for encoding in encodings])
     ids = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int64, bounds[-1])
     ids[np.isin(ids, tokenizer.all_special_ids)] = tokenizer.unk_token_id
@@ -116,7 +119,20 @@ def split(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Subwords:
     starts, ends = np.fromiter(pairs, np.int64, 2 * bounds[-1]).reshape(-1, 2).T
     marks = [backend.token_to_id(mark) for mark in BOUNDARY_MARKS]
     is_mark = np.isin(ids, [mark for mark in marks if mark is not None])
+    # Where a text itself has the letter, as Maltese has Ġ, that is what the sub-word stands for.
+    for number, text in enumerate(texts):
+        if any(mark in text for mark in BOUNDARY_MARKS):
+            for place in range(bounds[number], bounds[number + 1]):
+                is_mark[place] &= text[starts[place] : ends[place]] not in BOUNDARY_MARKS
     return Subwords(ids, starts.copy(), np.where(is_mark, starts, ends), bounds)
+
+
+def _shown(text: str) -> str:
+    """The text with spaces for the control characters that it begins with.
+
+    Sentencepiece's normaliser takes them out, and all offsets would be off by as many.
+    """
+    return _CONTROLS.sub(lambda found: " " * len(found[0]), text, count=1)
 
 
 def offsets_of(counts: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -83,18 +83,19 @@ def new_model(
 def _pretrained(folder: Path, labels: Sequence[str]) -> PreTrainedModel:
     tags = iob2.tags_of(labels)
     config = load_config(folder)
-    if set(config.id2label.values()) == set(tags):
-        model = load_weights(AutoModelForTokenClassification, folder)[0]
-        # Not every folder's other direction says the same, or anything.
-        model.config.label2id = {tag: number for number, tag in config.id2label.items()}
-        return model
+    goes_on = set(config.id2label.values()) == set(tags)
     old, missing = load_weights(AutoModelForTokenClassification, folder)
-    inside = old.base_model_prefix + "."
+    # An encoder alone has no head, and a head for other types is of no use.
+    inside = "" if goes_on else f"{old.base_model_prefix}."
     lacking = sorted(name for name in missing if name.startswith(inside))
     if lacking:
         raise ConfigError(
             f"{folder}: the weights lack {len(lacking)} parameters: {lacking[0]}, ..."
         )
+    if goes_on:
+        # Not every folder's other direction says the same, or anything.
+        old.config.label2id = {tag: number for number, tag in config.id2label.items()}
+        return old
     config.id2label = dict(enumerate(tags))
     config.label2id = {tag: number for number, tag in enumerate(tags)}
     model = AutoModelForTokenClassification.from_config(config, dtype=torch.float32)

@@ -80,10 +80,12 @@ def _subwords_of(
     frequent, or else how the letters are cut.
     """
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    two = tokenizer.backend_tokenizer.encode("a a", add_special_tokens=False).tokens
+    marks = [mark for mark in BOUNDARY_MARKS if any(token.startswith(mark) for token in two)]
     marked = [
         (token[len(mark) :], number)
         for token, number in vocabulary
-        for mark in BOUNDARY_MARKS
+        for mark in marks
         if token.startswith(mark)
     ]
     whole: dict[str, int] = {}

@@ -28,8 +28,8 @@ def layers_above(network: nn.Module) -> dict[str, int]:
     """How many layers lie above each parameter, by its name.
 
     In each of the network's encoders the layers are the longest list of modules. Above the last of
-    them is the head, which counts as one; above what comes before the first are all layers. What
-    comes after them, and what is in no encoder, is the head.
+    them is the head, which counts as one; above embeddings, and what else comes before the first,
+    are all layers. What comes after them, and what is in no encoder, is the head.
 
     Raises ConfigError for a network without such layers.
     """
@@ -40,16 +40,28 @@ def layers_above(network: nn.Module) -> dict[str, int]:
         num_layers = len(layers)
         if not num_layers:
             continue
-        height = num_layers + 1
+        # A head may have been made before the encoder that it stands on, as XLM-R's are.
+        body = "" if encoder.base_model is encoder else f"{encoder.base_model_prefix}."
+        embeddings = _embeddings_of(encoder)
+        is_before = True
         for name, _ in encoder.named_parameters():
             if name.startswith(path):
                 above[prefix + name] = num_layers - int(name.removeprefix(path).split(".")[0])
-                height = 0
-            else:
-                above[prefix + name] = height
+                is_before = False
+            elif name.startswith(body) and (is_before or name in embeddings):
+                above[prefix + name] = num_layers + 1
     if not num_layers:
         raise ConfigError("optimization.layer_decay: the model has no layers; leave it at 1")
     return above
+
+
+def _embeddings_of(encoder: nn.Module) -> set[str]:
+    """The names of the weights of its embeddings; DeBERTa makes some after its layers."""
+    return {
+        f"{name}.weight"
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.Embedding)
+    }
 
 
 def make_optimizer(model: nn.Module, optimization: OptimizationConfig) -> torch.optim.AdamW:
