@@ -127,8 +127,8 @@ class PairHead(nn.Module):
 
     def forward(self, states: Tensor, name_weights: Tensor) -> Tensor:
         """[rows, positions, hidden], [rows, names, positions] -> [rows, names, positions]."""
-        # The scale would multiply what BF16 rounds off a cosine: about a tenth of a logit. (Where
-        # autocast is on, in training, the product is rounded all the same.)
+        # The scale would multiply what BF16 rounds off a cosine: about a tenth of a logit. Only
+        # training's autocast rounds the product all the same.
         names = nn.functional.normalize(self.of_name(name_weights @ states).float(), dim=-1)
         targets = nn.functional.normalize(self.of_target(states).float(), dim=-1)
         return names @ targets.transpose(1, 2) * self.log_scale.float().exp() + self.bias.float()

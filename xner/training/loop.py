@@ -437,12 +437,13 @@ class _Stepper:
                         f"{found}, a single example: lower max_length, or set "
                         "optimization.gradient_checkpointing"
                     ) from error
+                full = MemoryFullError(found, cells // 2)
                 if place.num_workers > 1:
                     # The others may wait for this worker's gradients already: no step is repeated.
-                    raise MemoryFullError(found, cells // 2) from error
+                    raise full from error
             # Outside of the handler: its traceback would keep the failed batch's tensors alive.
-            self.forward_tokens = cells // 2
-            logger.warning("%s: forward_tokens is now %d", found, self.forward_tokens)
+            self.forward_tokens = full.forward_tokens
+            logger.warning("%s", full)
             self.optimizer.zero_grad(set_to_none=True)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

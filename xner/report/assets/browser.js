@@ -394,7 +394,9 @@ function fate([start, end, value], won, label, now) {
   const least = page.rules?.min_alignment_score ?? 0;
   if (value / FULL_SCORE < least) return "below the threshold";
   const chosen = label?.[4] ?? null;
-  if (chosen !== null && chosen >= value) return chosen > value ? "another is surer" : "another is as sure";
+  if (chosen !== null && chosen >= value) {
+    return chosen > value ? "another is surer" : "another is as sure";
+  }
   const blocked = now.labels.some(([from, to]) => start < to && from < end);
   return blocked ? "its place is taken" : "not projected";
 }
