@@ -264,6 +264,9 @@ def test_worst_come_first_when_asked_to(open_page: Open, site: Site) -> None:
     page = open_page(site.pairs)
 
     def weights() -> list[float]:
+        # Rows are drawn when they come into view, which takes a busy machine a moment.
+        page.locator("#list .row header").first.wait_for()
+        settle(page)
         texts = page.locator("#list .row header").all_inner_texts()
         return [float(re.findall(r"weight ([\d.]+)", text)[0]) for text in texts]
 
