@@ -62,7 +62,9 @@ def _inputs(config: EvaluateProjectionConfig) -> tuple[list[GoldPair], pa.Table 
     An aligner that cannot be used is told of here, before a teacher has labelled the gold.
     """
     aligner_found(config.aligner)
-    gold = read_gold(config.source, config.target, config.id_map, config.quality.labels)
+    gold = read_gold(
+        config.source, config.target, config.id_map, config.quality.labels, config.check_parallel
+    )
     if config.compare is None:
         return gold, None
     return gold, read_predictions(Folder.at(config.compare), gold)

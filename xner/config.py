@@ -904,6 +904,11 @@ class EvaluateProjectionConfig(Record):
     id_map: IdMapConfig | None = Field(
         None, description="By default sentence n of one side translates sentence n of the other."
     )
+    check_parallel: bool = Field(
+        True,
+        description="Refuse gold whose sides do not look like translations, by their lengths, "
+        "numbers and names; `false` where they are known to be.",
+    )
     mentions: Literal["gold", "teacher"] = Field(
         "gold",
         description="Source mentions to project: those of the gold, or what a teacher finds.",

@@ -241,7 +241,8 @@ def _grouped(
     counts = dict.fromkeys(groups, Counts())
     for pair, verdict in zip(pairs, verdicts, strict=True):
         gold = pair.gold.target_mentions
-        of_source: dict[int | None, str] = {}
+        # What the student found by itself has no source mention.
+        of_source: dict[int | None, str] = {None: NO_COUNTERPART}
         of_gold: dict[int, str] = {}
         for i, mention in pair.source_mentions.items():
             j = verdict.counterparts.get(i)

@@ -42,7 +42,7 @@ from xner.errors import ConfigError, DataError
 from xner.models import hmm_kernels as kernels
 from xner.shards.storage import Folder
 from xner.text.pairs import SentencePair
-from xner.text.words import Span, is_unspaced, segment
+from xner.text.words import Span, folded, is_unspaced, segment
 
 SETTINGS_FILE = "word_aligner.json"
 COUNTS_FILE = "counts.parquet"
@@ -430,7 +430,7 @@ class _Side:
     @classmethod
     def of(cls, text: str, words: Sequence[Span], prefix: int, units: Tokenizer | None) -> _Side:
         if units is None:
-            keys = [text[start:end].lower()[:prefix] for start, end in words]
+            keys = [folded(text[start:end])[:prefix] for start, end in words]
             return cls(keys, np.arange(len(keys)))
         runs = _runs(text, words)
         unspaced = [run for run in runs if is_unspaced(text[run[0][0] : run[0][1]])]
@@ -440,7 +440,7 @@ class _Side:
         for run in runs:
             start, end = run[0]
             if not is_unspaced(text[start:end]):
-                keys.append(text[start:end].lower()[:prefix])
+                keys.append(folded(text[start:end])[:prefix])
                 unit_of.append(len(keys) - 1)
                 continue
             encoding = next(encodings)

@@ -23,8 +23,9 @@ MAX_JUMP = 40
 NUM_JUMPS = 2 * MAX_JUMP + 1
 
 # A larger sentence pair is linked word by word without regard to their order: the HMM takes time
-# in proportion to the cells times the longer side.
+# in proportion to the cells times the longer side, and memory to its square.
 MAX_HMM_CELLS = 250_000
+MAX_HMM_WORDS = 2_000
 
 
 def _kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -271,7 +272,8 @@ def link_posteriors(
         num_target = target_starts[sentence + 1] - target_starts[sentence]
         source_words = source[source_starts[sentence] : source_starts[sentence + 1]]
         target_words = target[target_starts[sentence] : target_starts[sentence + 1]]
-        if ordered and num_source * num_target <= MAX_HMM_CELLS:
+        small = num_source * num_target <= MAX_HMM_CELLS
+        if ordered and small and max(num_source, num_target) <= MAX_HMM_WORDS:
             to_target = np.empty((num_target, num_source))
             to_source = np.empty((num_source, num_target))
             for i in range(num_source):

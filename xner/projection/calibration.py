@@ -8,8 +8,8 @@ logit of the score can. Measured on 1,802 spans that a tiny aligner found in hel
 the miniature world (fitted on one half, judged on the other): expected calibration error 0.10 as
 the scores come, 0.08 with a temperature, 0.04 with two parameters.
 
-A calibration rises with the score, so it changes what a score means and never which of two
-candidates is the better one.
+A calibration rises with the score, so it changes what a score means and not which of two candidates
+is the better one, unless both become what shards keep as one number.
 """
 
 from __future__ import annotations

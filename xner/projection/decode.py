@@ -123,7 +123,8 @@ def _trimmed(
     """The run without edge words that are punctuation, or that are unlikely once those are gone.
 
     A bracket or quotation mark whose partner stands inside the run stays: "ARD (Germany)". The word
-    segmentation decides what a mark belongs to: the period of "Inc." is no word of its own.
+    segmentation decides what a mark belongs to: the last period of "U.S." is no word of its own,
+    that of "Inc." is.
     """
     marks = [paired_mark(text[start:end]) for start, end in words[first:end]]
     offset = first
@@ -146,11 +147,12 @@ def _is_loose(mark: str | None, inside: Sequence[str | None]) -> bool:
 def paired_mark(word: str) -> str | None:
     """None for a word proper, for a paired mark what it shares with its partner, else "".
 
-    A mark is a word of Unicode's categories P*, or Sk for the accents that serve as quotes.
+    A mark is a word of Unicode's categories P*, Sk for the accents that serve as quotes, or Cf for
+    what is invisible.
     Partners have the same name but for the direction: German closes with the quotation mark that
     English opens with.
     """
-    if not all(unicodedata.category(char).startswith(("P", "Sk")) for char in word):
+    if not all(unicodedata.category(char).startswith(("P", "Sk", "Cf")) for char in word):
         return None
     name = unicodedata.name(word, "") if len(word) == 1 else ""
     shared = " ".join(_DIRECTION.sub("", name).split())

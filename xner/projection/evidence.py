@@ -20,10 +20,9 @@ that differ by half a point there (`make measure-aligner`).
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from itertools import chain
 from typing import Any
@@ -35,7 +34,7 @@ from anyascii import anyascii
 from xner.config import EvidenceConfig
 from xner.projection.decode import Candidate, paired_mark, stored_score
 from xner.text.pairs import SentencePair
-from xner.text.words import Span, segment, words_in
+from xner.text.words import Span, folded, is_unspaced, segment, words_in
 
 # Candidate.method: chosen by the evidence of several witnesses.
 EVIDENCE = "evidence"
@@ -45,8 +44,9 @@ WITNESSES = ("links", "aligner", "spelling", "capitals")
 Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.int64]
 
-# Names are seldom longer than this in words, nor their translations than twice the name.
-_MAX_WORDS = 10
+# Names are seldom longer than this in words, nor their translations than twice the name; where each
+# letter is a word, than so many, and half as many again as the name has letters.
+_MAX_WORDS, _MAX_LETTERS = 10, 16
 # What of either witness makes a span a candidate at all.
 _MIN_SUPPORT, _MIN_SPELLING = 0.2, 0.5
 # Candidates weighed for a mention; the rest are hopeless.
@@ -94,8 +94,9 @@ def candidates_by_evidence(
     ``probabilities``: [mentions, target words], what the entity aligner says, None without one.
     """
     evidence = [collect(*each) for each in zip(pairs, mentions, links, probabilities, strict=True)]
-    weighed = iter(weigh(list(chain.from_iterable(evidence)), config))
-    return [[next(weighed).best(max_candidates) for _ in of_pair] for of_pair in evidence]
+    return [
+        [mention.best(max_candidates) for mention in of_pair] for of_pair in weigh(evidence, config)
+    ]
 
 
 def collect(
@@ -139,7 +140,10 @@ def _evidence(
     outside = linked - inside
     names = [pair.source[a:b] for a, b in pair.source_words[mine.start : mine.stop]]
     spelled = np.array([_spelled(names, word) for word in target.words])
-    firsts, stops = spans_of(max(_MAX_WORDS, 2 * len(mine)))
+    longest = max(_MAX_WORDS, 2 * len(mine))
+    if target.is_unspaced:
+        longest = max(longest, _MAX_LETTERS, 3 * len(name) // 2)
+    firsts, stops = spans_of(longest)
 
     by_word, likeness = _within(inside, firsts, stops), _within(likely, firsts, stops)
     has_like = _within(spelled >= _MIN_SPELLING, firsts, stops) > 0
@@ -161,7 +165,7 @@ def _evidence(
     spelling = np.array([letters_shared(name, text) for text in texts])
     columns = [by_links[kept], by_aligner[kept], spelling, capitals[kept]]
     return Evidence(
-        name=tuple(_prefix(name[a:b]) for a, b in segment(name)),
+        name=tuple(folded(name[a:b]) for a, b in segment(name)),
         spans=spans,
         witnesses=np.stack(columns, axis=1) if len(kept) else np.zeros((0, len(WITNESSES))),
         phrases=tuple(
@@ -200,14 +204,25 @@ class Weighed:
         return found[:max_candidates]
 
 
-def weigh(evidence: Sequence[Evidence], config: EvidenceConfig) -> list[Weighed]:
-    """Weigh the candidates of all mentions of a shard, which hear from each other."""
+def weigh(evidence: Sequence[Sequence[Evidence]], config: EvidenceConfig) -> list[list[Weighed]]:
+    """Weigh the candidates of all mentions of a shard, which hear from other sentences' mentions.
+
+    ``evidence`` and what is returned: by sentence.
+    """
+    sentences = [number for number, found in enumerate(evidence) for _ in found]
+    weighed = iter(_weigh(list(chain.from_iterable(evidence)), sentences, config))
+    return [[next(weighed) for _ in found] for found in evidence]
+
+
+def _weigh(
+    evidence: Sequence[Evidence], sentences: Sequence[int], config: EvidenceConfig
+) -> list[Weighed]:
     weights = np.array([getattr(config, name) for name in WITNESSES])
     alone = [each.witnesses @ weights for each in evidence]
     agreement: list[Floats] = [np.zeros(len(each)) for each in alone]
     probabilities = [_softmax(odds, config.absent) for odds in alone]
     for _ in range(_ROUNDS if config.agreement else 0):
-        agreement = _agreement(evidence, probabilities)
+        agreement = _agreement(evidence, sentences, probabilities)
         probabilities = [
             _softmax(own + config.agreement * others, config.absent)
             for own, others in zip(alone, agreement, strict=True)
@@ -225,23 +240,32 @@ def letters_shared(first: str, second: str) -> float:
     return 2 * shared / (a.total() + b.total())
 
 
-def _agreement(evidence: Sequence[Evidence], probabilities: Sequence[Floats]) -> list[Floats]:
-    """For each candidate the share of the name's other mentions that say the same."""
-    said: defaultdict[Key, Counter[Key]] = defaultdict(Counter)
-    mentions: Counter[Key] = Counter()
-    for each, own in zip(evidence, probabilities, strict=True):
-        mentions[each.name] += 1
-        for phrase, p in zip(each.phrases, own.tolist(), strict=True):
-            said[each.name][phrase] += p
-    return [
-        np.array(
-            [
-                (said[each.name][phrase] - p) / (mentions[each.name] - 1 + _UNDECIDED)
-                for phrase, p in zip(each.phrases, own.tolist(), strict=True)
-            ]
-        )
-        for each, own in zip(evidence, probabilities, strict=True)
-    ]
+def _agreement(
+    evidence: Sequence[Evidence], sentences: Sequence[int], probabilities: Sequence[Floats]
+) -> list[Floats]:
+    """For each candidate the share of the name's mentions in other sentences that say the same."""
+    everywhere: defaultdict[Key, _Said] = defaultdict(_Said)
+    in_sentence: defaultdict[tuple[int, Key], _Said] = defaultdict(_Said)
+    for each, sentence, own in zip(evidence, sentences, probabilities, strict=True):
+        for said in (everywhere[each.name], in_sentence[sentence, each.name]):
+            said.num_mentions += 1
+            for phrase, p in zip(each.phrases, own.tolist(), strict=True):
+                said.phrases[phrase] += p
+    found: list[Floats] = []
+    for each, sentence in zip(evidence, sentences, strict=True):
+        all_said, here = everywhere[each.name], in_sentence[sentence, each.name]
+        others = all_said.num_mentions - here.num_mentions + _UNDECIDED
+        agreed = [all_said.phrases[phrase] - here.phrases[phrase] for phrase in each.phrases]
+        found.append(np.array(agreed) / others)
+    return found
+
+
+@dataclass(slots=True)
+class _Said:
+    """What mentions of a name say: their number, and the sum of each phrase's probabilities."""
+
+    num_mentions: int = 0
+    phrases: Counter[Key] = field(default_factory=Counter)
 
 
 def _softmax(odds: Floats, absent: float) -> Floats:
@@ -256,7 +280,8 @@ class _Target:
     """What the mentions of a pair share: its target's words, and where a span may have its ends.
 
     ``bounds`` [words, 2]: characters. ``proper``: whether a word may be either end by itself;
-    ``opened``, ``closed``: where the partner stands before or after a mark, or -1.
+    ``opened``, ``closed``: where the partner stands before or after a mark, or -1. ``is_unspaced``:
+    whether most words are single letters of a script without spaces.
     """
 
     words: Sequence[str]
@@ -266,6 +291,7 @@ class _Target:
     proper: npt.NDArray[np.bool_]
     opened: Indices
     closed: Indices
+    is_unspaced: bool
 
     @classmethod
     def of(cls, pair: SentencePair) -> _Target:
@@ -287,6 +313,7 @@ class _Target:
             proper=proper,
             opened=np.array(opened, dtype=np.int64),
             closed=np.array(closed, dtype=np.int64),
+            is_unspaced=2 * sum(map(is_unspaced, words)) > len(words),
         )
 
     def spans(self, max_words: int) -> tuple[Indices, Indices]:
@@ -358,4 +385,4 @@ def _bigrams(text: str) -> Counter[str]:
 
 @lru_cache(maxsize=65_536)
 def _prefix(word: str) -> str:
-    return unicodedata.normalize("NFC", word).lower()[:_PREFIX]
+    return folded(word)[:_PREFIX]

@@ -18,6 +18,8 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
+from xner.text.languages import language_of
+
 Span = tuple[int, int]
 
 UNSPACED_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "km", "my"})
@@ -117,6 +119,11 @@ def is_unspaced(word: str) -> bool:
     return word[0].isalnum() and not _SPACED_ALNUM.match(word[0])
 
 
+def folded(word: str) -> str:
+    """What spellings of a word share that differ by case, or by how accents are encoded."""
+    return unicodedata.normalize("NFC", word).lower()
+
+
 def join(tokens: Sequence[str], lang: str) -> tuple[str, list[Span]]:
     """A raw text made of the tokens exactly as they are, and the span of each in it.
 
@@ -125,7 +132,7 @@ def join(tokens: Sequence[str], lang: str) -> tuple[str, list[Span]]:
     ``lang`` is a language code; what follows an underscore (``zh_CN``) is ignored.
     Raises ValueError for an empty token.
     """
-    unspaced = lang.split("_")[0] in UNSPACED_LANGUAGES
+    unspaced = language_of(lang) in UNSPACED_LANGUAGES
     pieces: list[str] = []
     spans: list[Span] = []
     position = 0

@@ -137,6 +137,18 @@ def test_require_parallel_refuses_shuffled_sides() -> None:
     require_parallel(with_targets(gold, targets)[:29], "here")
 
 
+def test_require_parallel_accepts_what_is_sorted_by_length() -> None:
+    """Neighbours of one length fit each other's translations as well as their own."""
+    gold = [
+        gold_pair("we saw it" + " again" * (number // 20), "sahen es" + " wieder" * (number // 20))
+        for number in range(400)
+    ]
+    require_parallel(gold, "here")
+    targets = [pair.target for pair in gold]
+    with pytest.raises(DataError, match="not parallel"):
+        require_parallel(with_targets(gold, targets[::-1]), "here")
+
+
 @pytest.mark.parametrize(("first", "stretch"), [(0, "1 to 50"), (100, "101 to 150")])
 def test_require_parallel_says_where_sides_slipped(first: int, stretch: str) -> None:
     gold = miniature_gold(300)
@@ -163,7 +175,7 @@ def europarl(data: Path, lang: str) -> list[GoldPair]:
     return read_gold(source, target)
 
 
-def pud(data: Path, with_map: bool = True) -> list[GoldPair]:
+def pud(data: Path, with_map: bool = True, **settings: Any) -> list[GoldPair]:
     source, target = (
         TaggedSourceConfig(
             path=str(data / f"projection_gold/{side}_pud-ud-test.iob2"),
@@ -178,7 +190,7 @@ def pud(data: Path, with_map: bool = True) -> list[GoldPair]:
         source_column="uner_en_sent_id",
         target_column="uner_zh_sent_id",
     )
-    return read_gold(source, target, id_map if with_map else None)
+    return read_gold(source, target, id_map if with_map else None, **settings)
 
 
 @pytest.mark.parametrize(
@@ -209,3 +221,4 @@ def test_real_gold_has_the_known_numbers_and_ceilings(
 def test_real_gold_in_another_order_is_refused(shared_data: Path) -> None:
     with pytest.raises(DataError, match=r"zh_pud.*pairs 401 to 450 .*shuffled"):
         pud(shared_data, with_map=False)
+    assert len(pud(shared_data, with_map=False, check_parallel=False)) == 1000

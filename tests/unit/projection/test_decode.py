@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from xner.projection.calibration import Calibration
 from xner.projection.decode import Candidate, candidates, verbatim
+from xner.text.words import segment
 
 Spans = list[tuple[int, int]]
 
@@ -119,11 +120,19 @@ def test_candidates_trim_marks_that_no_partner_inside_holds(text: str, expected:
 
 
 def test_candidates_keep_a_mark_that_is_part_of_a_word():
-    text = "bei Apple Inc."
-    words = [(0, 3), (4, 9), (10, 14)]
-    scores = np.array([[0, 0.9, 0.9]])
-    ((found,),) = candidates(scores, words, text, threshold=0.5, max_gap=1, max_candidates=3)
-    assert (found.start, found.end) == (4, 14)
+    text = "aus den U.S."
+    scores = np.array([[0, 0, 0.9]])
+    settings = {"threshold": 0.5, "max_gap": 1, "max_candidates": 3}
+    ((found,),) = candidates(scores, segment(text), text, **settings)
+    assert text[found.start : found.end] == "U.S."
+
+
+def test_candidates_do_not_begin_or_end_with_what_is_invisible():
+    text = "\u200fAnna\u200f kam"
+    scores = np.array([[0.9] * (len(segment(text)) - 1) + [0]])
+    settings = {"threshold": 0.5, "max_gap": 1, "max_candidates": 3}
+    ((found,),) = candidates(scores, segment(text), text, **settings)
+    assert text[found.start : found.end] == "Anna"
 
 
 def test_candidates_do_not_end_on_a_bridge_whose_far_side_was_trimmed():

@@ -55,7 +55,7 @@ def best_of(
     """The text of the best candidate and its probability."""
     rows = None if probabilities is None else probabilities[None]
     (evidence,) = collect(pair, [span_of(pair.source, name)], links, rows)
-    (weighed,) = weigh([evidence], config or EvidenceConfig())
+    ((weighed,),) = weigh([[evidence]], config or EvidenceConfig())
     found = weighed.best(1)
     return (pair.target[found[0].start : found[0].end], found[0].score) if found else (None, 0.0)
 
@@ -141,9 +141,9 @@ def test_evidence_agreement_outvotes_one_torn_link() -> None:
         (best,) = weighed.best(1)
         return torn.target[best.start : best.end]
 
-    (alone,) = weigh([bad], EvidenceConfig())
+    ((alone,),) = weigh([[bad]], EvidenceConfig())
     assert chosen(alone) == "Mitgliedstaaten umgesetzt"
-    *_, heard = weigh([good, good, good, bad], EvidenceConfig())
+    *_, (heard,) = weigh([[good], [good], [good], [bad]], EvidenceConfig())
     assert chosen(heard) == "Mitgliedstaaten"
 
 
@@ -151,7 +151,7 @@ def test_evidence_is_kept_with_the_candidate() -> None:
     pair = pair_of(SOURCE, "Die Mitgliedstaaten billigten es")
     links = links_of(pair, ("Member States", "Mitgliedstaaten", 0.9))
     (evidence,) = collect(pair, [span_of(SOURCE, "Member States")], links, None)
-    *_, weighed = weigh([evidence] * 2, EvidenceConfig())
+    *_, (weighed,) = weigh([[evidence]] * 2, EvidenceConfig())
     (best,) = weighed.best(1)
     assert best.evidence is not None
     said = dict(zip(EVIDENCE_STRUCT.names, best.evidence, strict=True))
@@ -177,9 +177,59 @@ def test_evidence_a_mention_does_not_agree_with_itself() -> None:
         links_of(pair, ("Member States", "Mitgliedstaaten", 0.6)),
         None,
     )
-    (alone,) = weigh([evidence], EvidenceConfig())
-    (unheard,) = weigh([evidence], EvidenceConfig(agreement=0.0))
+    ((alone,),) = weigh([[evidence]], EvidenceConfig())
+    ((unheard,),) = weigh([[evidence]], EvidenceConfig(agreement=0.0))
     np.testing.assert_allclose(alone.probabilities, unheard.probabilities)
+
+
+def test_evidence_a_sentence_does_not_agree_with_itself() -> None:
+    """Neither by a word that stands in it twice, nor by the name's other mention."""
+    pair = pair_of("The Panel spoke", "Das Gremium sprach vor der Gruppe und die Gruppe ging")
+    links = links_of(pair, ("Panel", "Gremium", 0.44))
+    for column, (start, end) in enumerate(pair.target_words):
+        if pair.target[start:end] == "Gruppe":
+            links[1, column] = 0.34
+    mention = span_of(pair.source, "Panel")
+    once, twice = (collect(pair, [mention] * number, links, None) for number in (1, 2))
+    for of_sentence in (once, twice):
+        (heard,) = weigh([of_sentence], EvidenceConfig())
+        assert not heard[0].agreement.any()
+    # Another sentence is heard by both.
+    *_, heard = weigh([once, twice], EvidenceConfig())
+    assert all(each.agreement.max() > 0.2 for each in heard)
+
+
+def test_evidence_tells_names_apart_that_begin_alike() -> None:
+    pair = pair_of("Austria won", "Österreich siegte")
+    other = pair_of("Australia won", "Australien siegte")
+    (evidence,) = collect(
+        pair,
+        [span_of(pair.source, "Austria")],
+        links_of(pair, ("Austria", "Österreich", 0.9)),
+        None,
+    )
+    linked = links_of(other, ("Australia", "Australien", 0.9))
+    (another,) = collect(other, [span_of(other.source, "Australia")], linked, None)
+    assert evidence.name != another.name
+
+
+@pytest.mark.parametrize(
+    ("name", "translation", "target"),
+    [
+        ("Saudi Arabia", "ซาอุดีอาระเบีย", "ซาอุดีอาระเบียชนะ"),
+        ("Switzerland", "สวิตเซอร์แลนด์", "สวิตเซอร์แลนด์ชนะ"),
+        ("Cristiano Ronaldo", "クリスティアーノ・ロナウド", "クリスティアーノ・ロナウドが勝った"),
+        ("UNESCO", "联合国教育、科学及文化组织", "联合国教育、科学及文化组织说"),
+    ],
+)
+def test_evidence_long_names_where_each_letter_is_a_word(
+    name: str, translation: str, target: str
+) -> None:
+    pair = pair_of(f"{name} won", target)
+    num_words = len(segment(name))
+    links = links_of(pair, (name, translation, 1 / num_words))
+    links[num_words:, len(segment(translation)) :] = 0.5
+    assert best_of(pair, name, links)[0] == translation
 
 
 def test_evidence_unspaced_script() -> None:
@@ -191,14 +241,14 @@ def test_evidence_of_a_mention_without_a_word() -> None:
     pair = pair_of("one  two", "eins zwei")
     (evidence,) = collect(pair, [(3, 5)], np.ones((2, 2), np.float32), None)
     assert len(evidence.spans) == len(evidence.witnesses) == len(evidence.phrases)
-    (weighed,) = weigh([evidence], EvidenceConfig())
+    ((weighed,),) = weigh([[evidence]], EvidenceConfig())
     assert weighed.probabilities.sum() <= 1
 
 
 def test_evidence_of_an_empty_target() -> None:
     pair = pair_of("Berlin", "")
     (evidence,) = collect(pair, [(0, 6)], np.zeros((1, 0), np.float32), np.zeros((1, 0)))
-    (weighed,) = weigh([evidence], EvidenceConfig())
+    ((weighed,),) = weigh([[evidence]], EvidenceConfig())
     assert weighed.best(3) == []
 
 
@@ -223,7 +273,7 @@ def test_evidence_is_sound_for_any_text(source: str, target: str, data: st.DataO
     (evidence,) = collect(pair, [(start, end)], links, None)
     assert evidence.witnesses.shape == (len(evidence.spans), len(WITNESSES))
     assert ((evidence.witnesses >= -1e-6) & (evidence.witnesses <= 1 + 1e-6)).all()
-    (weighed,) = weigh([evidence], EvidenceConfig())
+    ((weighed,),) = weigh([[evidence]], EvidenceConfig())
     assert np.isfinite(weighed.probabilities).all()
     assert weighed.probabilities.sum() <= 1 + 1e-6
     starts = {s for s, _ in pair.target_words}
