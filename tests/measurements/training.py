@@ -103,10 +103,10 @@ def ours(task: TaggerTask, optimization: OptimizationConfig) -> float:
 def trainers(task: TaggerTask, encoder: Path, sampler: str, seed: int) -> float:
     """Sub-words a second of the Trainer on the same windows."""
     windows = task.windows
-    bounds = windows.encoded.bounds
+    bounds = windows.bounds
     rows = [
         {
-            "input_ids": windows.encoded.input_ids[start:end],
+            "input_ids": windows.input_ids[start:end],
             "labels": windows.labels[start:end],
             "length": int(end - start),
         }

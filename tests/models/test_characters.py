@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from xner.models.tagger import new_model, save_tagger
 from xner.models.translated_characters import translated
 
 TEXTS = ["张三 lives in ሰላም ", "李三 saw ሰላ", "三三"]
+COUNTS = Counter("".join(TEXTS))
 
 
 @pytest.fixture(params=["bert", "xlmr"])
@@ -33,9 +35,9 @@ def logits(
 
 def test_characters_that_are_unknown_and_frequent(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
-    assert unknown_characters(tokenizer, TEXTS, 2) == ("ላ", "ሰ", "三")
-    assert unknown_characters(tokenizer, TEXTS, 4) == ("三",)
-    assert set("ሰላም张三李") <= set(unknown_characters(tokenizer, TEXTS, 1))
+    assert unknown_characters(tokenizer, COUNTS, 2) == ("ላ", "ሰ", "三")
+    assert unknown_characters(tokenizer, COUNTS, 4) == ("三",)
+    assert set("ሰላም张三李") <= set(unknown_characters(tokenizer, COUNTS, 1))
 
 
 def test_characters_stand_at_their_places(folder: Path) -> None:
@@ -88,7 +90,7 @@ def test_characters_are_in_the_folder(folder: Path, tmp_path: Path) -> None:
     assert same_ids == ids
     torch.testing.assert_close(found, expected)
     # Who goes on from it adds nothing twice.
-    assert unknown_characters(load_tokenizer(tmp_path), ["三三"], 1) == ()
+    assert unknown_characters(load_tokenizer(tmp_path), {"三": 2}, 1) == ()
 
 
 def test_characters_take_the_free_places_of_a_padded_vocabulary(

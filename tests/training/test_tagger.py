@@ -26,8 +26,9 @@ from xner.models.tagger import Tagger
 from xner.shards.schema import PSEUDO
 from xner.shards.storage import Folder
 from xner.text.words import segment
+from xner.training.examples import mention_scores, word_weights
 from xner.training.loop import DivergedError
-from xner.training.tagger import draw_counts, make_task, train_tagger, word_weights
+from xner.training.tagger import draw_counts, make_task, train_tagger
 
 
 def test_tagger_learns_from_nothing(tagger_recipe: Any, tmp_path: Path) -> None:
@@ -277,7 +278,9 @@ def test_tagger_word_weights(weighting: Any, weights: list[float]) -> None:
         scored("B-PER B-LOC O", (0.2, 0.5), (0.6, 0.25), (0.1, 0.1), weight=0.25),
         scored("O B-LOC"),
     ]
-    found = word_weights(sentences, LossConfig(weighting=weighting))
+    loss = LossConfig(weighting=weighting)
+    scores = np.concatenate([mention_scores([each], loss) for each in sentences])
+    found = word_weights(sentences, loss, scores.mean() if len(scores) else 0.0)
     assert found == pytest.approx(weights)
 
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import logging
 import operator
-import random
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from xner.corpora.tagged_formats import FORMATS, FileSentence
 from xner.errors import ConfigError, DataError
 from xner.shards.ledger import SHARD
 from xner.shards.schema import PSEUDO
-from xner.shards.storage import files_at
+from xner.shards.storage import Folder, files_at
 from xner.text.iob2 import OUTSIDE, detect_scheme, encode, renamed, repair, split_tag, to_iob2
 from xner.text.mentions import Mention
 from xner.text.words import Span, join, segment, words_in
@@ -128,6 +128,37 @@ class TaggedSentence:
     scores: tuple[tuple[float, float], ...] = ()
 
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Mapper(Protocol):
+    """What calls a function for each item, here or on a cluster; results come in the items' order.
+
+    A function that is sent to other machines is pickled, as are the items.
+    """
+
+    def __call__(
+        self, function: Callable[[Item], Result], items: Sequence[Item], /
+    ) -> Iterable[Result]: ...
+
+
+def in_turn(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """One call after the other, in this process."""
+    return map(function, items)
+
+
+@dataclass(frozen=True)
+class TaggedPart:
+    """Sentences of a source that are read at once: all of a file, or what is wanted of a shard.
+
+    ``read`` gives as many as ``num_sentences`` says, at every call the same.
+    """
+
+    num_sentences: int
+    read: Callable[[], list[TaggedSentence]]
+
+
 def read_tagged(config: TaggedSourceConfig) -> list[TaggedSentence]:
     """The sentences of a source in order, or a sample of ``config.max_sentences`` of them.
 
@@ -136,11 +167,20 @@ def read_tagged(config: TaggedSourceConfig) -> list[TaggedSentence]:
     one that it has; DataError, with file and line, when its content is not what the format asks
     for.
     """
-    sentences = _read_pseudo(config) if config.format == "pseudo" else _read_file(config)
-    if not sentences:
+    return list(chain.from_iterable(part.read() for part in tagged_parts(config)))
+
+
+def tagged_parts(config: TaggedSourceConfig, each: Mapper = in_turn) -> list[TaggedPart]:
+    """The parts of a source in order, which together have what ``read_tagged`` gives.
+
+    Files are read now, shards when the part is: of these, ``each`` reads but the columns that
+    decide which rows are wanted. Raises what ``read_tagged`` does, of shards as they are read.
+    """
+    parts = _parts_of_shards(config, each) if config.format == "pseudo" else [_read_file(config)]
+    if not any(part.num_sentences for part in parts):
         of = f" of {', '.join(config.corpora)}" if config.corpora else ""
         raise DataError(f"{config.path}: no sentences{of}")
-    return _with_not_annotated(sentences, config)
+    return parts
 
 
 def _with_not_annotated(
@@ -158,14 +198,16 @@ def _with_not_annotated(
     return [replace(sentence, not_annotated=not_annotated) for sentence in sentences]
 
 
-def _sample(num_all: int, num_wanted: int | None) -> Sequence[int]:
+def _sample(num_all: int, num_wanted: int | None) -> npt.NDArray[np.int64]:
+    """Numbers of a fixed sample of so many rows, ascending: those with the least of random keys."""
     if num_wanted is None or num_wanted >= num_all:
-        return range(num_all)
-    generator = random.Random(0)
-    return sorted(sorted(range(num_all), key=lambda _: generator.random())[:num_wanted])
+        return np.arange(num_all)
+    # A list for a seed: then the keys are those of Python's own generator.
+    keys = np.random.RandomState([0]).random_sample(num_all)
+    return np.sort(np.argsort(keys, kind="stable")[:num_wanted])
 
 
-def _read_file(config: TaggedSourceConfig) -> list[TaggedSentence]:
+def _read_file(config: TaggedSourceConfig) -> TaggedPart:
     found = FORMATS[config.format](config)
     try:
         scheme = detect_scheme(sentence.tags for sentence in found)
@@ -190,8 +232,9 @@ def _read_file(config: TaggedSourceConfig) -> list[TaggedSentence]:
             tagged.append(placed)
     if num_repaired:
         _log.warning("%s: %d I- tags that continue nothing read as B-", config.path, num_repaired)
-    mapped = _mapped(tagged, config)
-    return [mapped[index] for index in _sample(len(mapped), config.max_sentences)]
+    mapped = _with_not_annotated(_mapped(tagged, config), config)
+    sample = [mapped[index] for index in _sample(len(mapped), config.max_sentences)]
+    return TaggedPart(len(sample), partial(list, sample))
 
 
 def _placed(sentence: FileSentence, tags: list[str], lang: str) -> TaggedSentence | None:
@@ -228,30 +271,37 @@ def _mapped(sentences: list[TaggedSentence], config: TaggedSourceConfig) -> list
     return [replace(s, tags=tuple(mapped[tag] for tag in s.tags)) for s in sentences]
 
 
-def _read_pseudo(config: TaggedSourceConfig) -> list[TaggedSentence]:
+def _parts_of_shards(config: TaggedSourceConfig, each: Mapper) -> list[TaggedPart]:
     folder, names = files_at(config.path, SHARD)
-    # Two passes, so that never more than one shard is held beside the sample.
-    columns = _STATUS_AND_CORPUS if config.corpora else _STATUS
-    accepted = [_accepted(folder.read_table(name, columns), config.corpora) for name in names]
-    chosen = _sample(sum(map(len, accepted)), config.max_sentences)
-    sentences: list[TaggedSentence] = []
-    offset = 0
-    for name, rows in zip(names, accepted, strict=True):
-        first, last = (bisect_left(chosen, border) for border in (offset, offset + len(rows)))
-        if first < last:
-            wanted = rows[np.array(chosen[first:last], np.int64) - offset]
-            table = folder.read_table(name, _PSEUDO_COLUMNS).take(wanted)
-            sentences += [_pseudo_sentence(row, f"{folder}/{name}") for row in table.to_pylist()]
-        offset += len(rows)
-    return _mapped(sentences, config)
+    accepted = list(each(partial(_accepted, folder, config.corpora), names))
+    bounds = np.cumsum([0, *map(len, accepted)])
+    chosen = _sample(int(bounds[-1]), config.max_sentences)
+    borders = np.searchsorted(chosen, bounds)
+    parts = []
+    for number, (name, rows) in enumerate(zip(names, accepted, strict=True)):
+        wanted = rows[chosen[borders[number] : borders[number + 1]] - bounds[number]]
+        if len(wanted):
+            parts.append(
+                TaggedPart(len(wanted), partial(_read_shard, config, folder, name, wanted))
+            )
+    return parts
 
 
-def _accepted(table: pa.Table, corpora: Sequence[str]) -> npt.NDArray[np.int64]:
-    """The numbers of the rows whose status is ``ok``, of all corpora or of some."""
+def _accepted(folder: Folder, corpora: Sequence[str], name: str) -> npt.NDArray[np.int64]:
+    """The numbers of a shard's rows whose status is ``ok``, of all corpora or of some."""
+    table = folder.read_table(name, _STATUS_AND_CORPUS if corpora else _STATUS)
     accepted = pc.equal(table["status"], "ok")
     if corpora:
         accepted = pc.and_(accepted, pc.is_in(table["corpus"], pa.array(corpora)))
     return np.flatnonzero(accepted.to_numpy())
+
+
+def _read_shard(
+    config: TaggedSourceConfig, folder: Folder, name: str, rows: npt.NDArray[np.int64]
+) -> list[TaggedSentence]:
+    table = folder.read_table(name, _PSEUDO_COLUMNS).take(rows)
+    sentences = [_pseudo_sentence(row, f"{folder}/{name}") for row in table.to_pylist()]
+    return _with_not_annotated(_mapped(sentences, config), config)
 
 
 def _pseudo_sentence(row: dict[str, Any], path: str) -> TaggedSentence:

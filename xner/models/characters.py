@@ -10,8 +10,7 @@ as :mod:`xner.models.translated_characters` says.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,15 +35,12 @@ NO_NEW_CHARACTERS = NewCharacters()
 
 
 def unknown_characters(
-    tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], min_count: int
+    tokenizer: PreTrainedTokenizerFast, counts: Mapping[str, int], min_count: int
 ) -> tuple[str, ...]:
-    """The characters that the tokenizer reads as unknown and the texts have so often, in order.
+    """The characters that the tokenizer reads as unknown and that are so often there, in order.
 
     A byte-level tokenizer knows all of them.
     """
-    counts = Counter[str]()
-    for text in texts:
-        counts.update(text)
     frequent = sorted(each for each, count in counts.items() if count >= min_count)
     encodings = tokenizer.backend_tokenizer.encode_batch(frequent, add_special_tokens=False)
     return tuple(

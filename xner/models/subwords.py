@@ -69,24 +69,33 @@ class Template:
 
 
 @dataclass(frozen=True)
-class Windowed:
-    """Texts as windows that an encoder reads; window i has positions bounds[i]:bounds[i + 1].
+class Sequences:
+    """What an encoder reads, one after another; window i has positions bounds[i]:bounds[i + 1].
 
-    `input_ids` [positions] with special tokens; `subword` [positions]: which position of Subwords
-    is read there, -1 for a special token; `text_index` [windows]; `best` [sub-words]: the position
-    where the sub-word lies farthest from its window's edges.
+    `input_ids` [positions] with special tokens.
     """
 
     input_ids: np.ndarray
-    subword: np.ndarray
     bounds: np.ndarray
-    text_index: np.ndarray
-    best: np.ndarray
 
     @property
     def lengths(self) -> np.ndarray:
         """Positions of each window, for xner.models.batching."""
         return np.diff(self.bounds)
+
+
+@dataclass(frozen=True)
+class Windowed(Sequences):
+    """Texts as windows.
+
+    `subword` [positions]: which position of Subwords is read there, -1 for a special token;
+    `text_index` [windows]; `best` [sub-words]: the position where the sub-word lies farthest from
+    its window's edges.
+    """
+
+    subword: np.ndarray
+    text_index: np.ndarray
+    best: np.ndarray
 
 
 def template(tokenizer: PreTrainedTokenizerFast) -> Template:
@@ -275,4 +284,4 @@ def windowed(
     order = np.argsort(margin, kind="stable")
     best = np.full(len(subwords.ids), -1, dtype=np.int64)
     best[body[order]] = place[order]
-    return Windowed(input_ids, subword, bounds, text_index, best)
+    return Windowed(input_ids, bounds, subword, text_index, best)

@@ -8,7 +8,7 @@ finds the same mentions. A folder holds a plain Hugging Face model, whose `id2la
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
@@ -39,7 +39,15 @@ from xner.models.encoder import (
 )
 from xner.models.folders import require_tags, resolve
 from xner.models.losses import IGNORED
-from xner.models.subwords import Windowed, ranges, split, template, windowed, words_of
+from xner.models.subwords import (
+    Sequences,
+    Windowed,
+    ranges,
+    split,
+    template,
+    windowed,
+    words_of,
+)
 from xner.text import iob2
 from xner.text.mentions import Mention
 from xner.text.words import Span, segment
@@ -155,7 +163,7 @@ def encode(
 
 
 def label_ids(
-    encoded: Encoded, tags: Sequence[Sequence[str]], label2id: dict[str, int]
+    encoded: Encoded, tags: Sequence[Sequence[str]], label2id: Mapping[str, int]
 ) -> np.ndarray:
     """Training labels [positions]: what a model should say at each, -100 where nothing is taught.
 
@@ -216,7 +224,7 @@ def _check_length(encoded: Encoded, of_words: np.ndarray) -> None:
 
 
 def collate(
-    encoded: Windowed,
+    encoded: Sequences,
     indices: np.ndarray,
     pad_id: int,
     labels: np.ndarray | None = None,

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import pyarrow.fs
 import ray
 import ray.train
 import torch
+from ray.exceptions import RayTaskError
 from ray.train import (
     CheckpointConfig,
     FailureConfig,
@@ -31,6 +35,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from xner.config import OptimizationConfig
+from xner.corpora.tagged import Item, Result
 from xner.errors import XnerError
 from xner.models.encoder import encoders_in, layers_of, pick_precision
 from xner.shards.storage import Folder
@@ -42,6 +47,10 @@ logger = logging.getLogger(__name__)
 
 # Lost workers (memory, hardware) are replaced this often; preempted nodes are not counted.
 _MAX_FAILURES = 3
+
+# So many parts of the examples may be read and not taken over yet: some hundred MB of them.
+_TASKS_AT_ONCE = 64
+_FEW_ITEMS = 4
 
 _BUDGET = "forward_tokens.json"
 
@@ -58,6 +67,46 @@ def shard(model: nn.Module) -> nn.Module:
             fully_shard(layer, mesh=mesh)
         fully_shard(encoder, mesh=mesh)
     return model if isinstance(model, FSDPModule) else fully_shard(model, mesh=mesh)
+
+
+def map_on_ray(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Call the function for each item in Ray's tasks, of one CPU each; results in order.
+
+    A task whose node is lost runs again elsewhere. A few items are done here, before Ray would have
+    started its processes. Raises what the function does.
+    """
+    if len(items) <= _FEW_ITEMS:
+        yield from map(function, items)
+        return
+    task = ray.remote(num_cpus=1, max_retries=_MAX_FAILURES)(_call)
+    there = ray.put(function)
+    waiting: deque[ray.ObjectRef] = deque()
+    to_come = iter(items)
+    try:
+        while True:
+            # Those that wait for a free place are what an autoscaling cluster grows by.
+            more = islice(to_come, _TASKS_AT_ONCE - len(waiting))
+            waiting.extend(task.remote([there], item) for item in more)
+            if not waiting:
+                return
+            try:
+                yield ray.get(waiting.popleft())
+            except RayTaskError as error:
+                raise (error.cause if isinstance(error.cause, XnerError) else error) from None
+    finally:
+        for left in waiting:
+            ray.cancel(left)
+
+
+def _call(there: list[ray.ObjectRef], item: Item) -> Any:
+    # In a list, or Ray would fetch it anew for each task.
+    return _function(there[0])(item)
+
+
+@lru_cache(maxsize=1)
+def _function(there: ray.ObjectRef) -> Callable[[Any], Any]:
+    """The function, one for all tasks of a process: it may hold what is slow to load."""
+    return ray.get(there)
 
 
 class RayWorker:

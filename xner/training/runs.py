@@ -98,12 +98,22 @@ def held_out(
 
     Raises ConfigError where none is left to train on.
     """
-    share = min(optimization.dev_share, optimization.max_dev / max(len(examples), 1))
+    share = held_out_share(len(examples), optimization)
     dev = [example for example in examples if is_held_out(example.text, share)]
     training = [example for example in examples if not is_held_out(example.text, share)]
-    if not training:
-        raise ConfigError("optimization.dev_share leaves no example to train on; lower it")
+    check_left(len(training))
     return training, dev
+
+
+def held_out_share(num_examples: int, optimization: OptimizationConfig) -> float:
+    """The share of so many examples that is held out."""
+    return min(optimization.dev_share, optimization.max_dev / max(num_examples, 1))
+
+
+def check_left(num_training: int) -> None:
+    """Raises ConfigError where all examples are held out."""
+    if not num_training:
+        raise ConfigError("optimization.dev_share leaves no example to train on; lower it")
 
 
 def check_patience(optimization: OptimizationConfig, num_dev: int) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from xner.config import LossConfig, ModelConfig, TaggedSourceConfig, TrainTaggerConfig
-from xner.corpora.tagged import TaggedSentence, read_tagged
+from xner.corpora.tagged import Mapper, TaggedSentence, in_turn, read_tagged
 from xner.errors import ConfigError, without_credentials
 from xner.models.characters import (
     NO_NEW_CHARACTERS,
@@ -33,69 +33,41 @@ from xner.models.characters import (
 )
 from xner.models.encoder import load_config, load_tokenizer, window_length
 from xner.models.losses import IGNORED, disagreement, token_loss
-from xner.models.subwords import ranges
-from xner.models.tagger import (
-    Encoded,
-    Students,
-    Tagger,
-    at_positions,
-    collate,
-    encode,
-    label_ids,
-    new_model,
-    save_tagger,
-)
+from xner.models.tagger import Students, Tagger, new_model, save_tagger
 from xner.shards.ledger import DATA_FILE
 from xner.shards.storage import Folder
 from xner.text.iob2 import OUTSIDE, chunks, split_tag, tags_of
 from xner.text.languages import language_of
 from xner.training.encoders import TINY, Encoder, encoder_content, find_encoder
+from xner.training.examples import (
+    EncodedPart,
+    Example,
+    Part,
+    PartEncoder,
+    Survey,
+    Surveyor,
+    Windows,
+    is_gold,
+    mean_score,
+    parts_of,
+    split,
+    surveyed,
+    told,
+)
 from xner.training.loop import Batch, Progress, log_progress
 from xner.training.runs import (
+    check_left,
     check_patience,
     content_of,
     fingerprint,
     fit,
-    held_out,
+    held_out_share,
 )
 
 # Share of unknown sub-words from which it is worth a line: an encoder knows its own languages.
 _MUCH_UNKNOWN = 0.05
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Encoded training sentences, the same in every epoch.
-
-    ``weights`` is [positions] or None. ``meanings`` is None, or says which tags a tag may stand for
-    in each of the label sets that the sources have, bool [sets, tags, tags]; ``label_set``
-    [windows] is the number of a window's set.
-    """
-
-    encoded: Encoded
-    labels: np.ndarray
-    weights: np.ndarray | None
-    meanings: np.ndarray | None
-    label_set: np.ndarray
-    pad_id: int
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return self.encoded.lengths
-
-    def collate(self, rows: np.ndarray) -> Batch:
-        batch = collate(self.encoded, rows, self.pad_id, labels=self.labels)
-        if self.weights is not None:
-            mask = batch["attention_mask"].bool()
-            weights = torch.zeros(mask.shape)
-            place = ranges(self.encoded.bounds[rows], self.encoded.bounds[rows + 1])
-            weights[mask] = torch.from_numpy(self.weights[place])
-            batch["weights"] = weights
-        if self.meanings is not None:
-            batch["stands_for"] = torch.from_numpy(self.meanings[self.label_set[rows]])
-        return batch
 
 
 @dataclass(frozen=True)
@@ -126,7 +98,7 @@ class Mixture:
 
     def draw(self, windows: Windows, epoch: int) -> np.ndarray:
         """The numbers of an epoch's windows; the windows of a sentence stay together."""
-        counts = draw_counts(self.repeats, (self.seed, epoch))[windows.encoded.text_index]
+        counts = draw_counts(self.repeats, (self.seed, epoch))[windows.sentence]
         return np.repeat(np.arange(len(counts)), counts)
 
 
@@ -290,66 +262,85 @@ def train_tagger(
 
 
 def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
-    """Read and encode the examples, once for all workers and epochs."""
-    examples = _read(config.data)
-    if config.dev:
-        dev = _read(config.dev)
-        _check_dev(config, examples, dev)
-    else:
-        examples, dev = held_out(examples, config.optimization)
-    training = [example.sentence for example in examples]
-    labels = sorted({split_tag(t)[1] for s in training for t in s.tags if t != OUTSIDE})
+    """Read and encode the examples, once for all workers and epochs.
+
+    With ``optimization.num_workers`` above 0, Ray's tasks do.
+    """
+    each: Mapper = in_turn
+    if config.optimization.num_workers:
+        from xner.training.distributed import map_on_ray
+
+        each = map_on_ray
+    parts = parts_of(config.data, each)
+    share = 0.0
+    if not config.dev:
+        num_sentences = sum(part.sentences.num_sentences for part in parts)
+        share = held_out_share(num_sentences, config.optimization)
+    surveys = surveyed(parts, Surveyor(share, config.new_characters is not None, config.loss), each)
+    num_training = sum(survey.num_sentences for survey in surveys)
+    check_left(num_training)
+    dev = _dev(config, surveys)
+    labels = sorted(set().union(*(survey.mentions for survey in surveys)))
     if not labels:
         cause = "a tagger needs tags to learn from"
         if any(source.format == "pseudo" for source in config.data):
             cause += "; the shards' summary.json tells how many were found, and why refused"
-        raise ConfigError(f"data: not one entity in its {len(training)} sentences; {cause}")
+        raise ConfigError(f"data: not one entity in its {num_training} sentences; {cause}")
 
-    encoder = find_encoder(
-        config.encoder, (s.text for s in training), run_folder, config.optimization.seed
-    )
+    texts = (sentence.text for part in parts for sentence in split(part, share)[1])
+    encoder = find_encoder(config.encoder, texts, run_folder, config.optimization.seed)
     with encoder.files() as folder:
         if config.encoder != TINY:
             labels = _labels_kept(folder, labels, config)
-        _check_not_annotated(training, labels)
+        _check_not_annotated(config.data, labels)
         dev = _can_be_scored(dev, labels)
         model, tokenizer = new_model(folder, labels)
     check_patience(config.optimization, len(dev))
     window_length(model, tokenizer, config.max_length)
-    new = _new_characters(model, tokenizer, training, config)
-    add_to_tokenizer(tokenizer, new.characters)
-    encoded = encode(
-        tokenizer, [s.text for s in training], [s.words for s in training], config.max_length
+    new = _new_characters(model, tokenizer, surveys, config)
+    part_encoder = PartEncoder(
+        encoder=encoder,
+        characters=new.characters,
+        tag_ids=model.config.label2id,
+        max_length=config.max_length,
+        share=share,
+        loss=config.loss,
+        mean_score=mean_score(surveys),
     )
-    _tell_of_unknown(unknown_share(tokenizer, encoded.input_ids))
-    weights = word_weights(training, config.loss)
-    tag_ids = model.config.label2id
-    label_sets = sorted({s.not_annotated for s in training})
-    number_of = {label_set: number for number, label_set in enumerate(label_sets)}
+    encoded = list(told("examples encoded", each(part_encoder, parts), len(parts)))
+    hidden = [tuple(sorted(set(config.data[part.source].not_annotated))) for part in parts]
+    windows = Windows.joined(encoded, hidden, model.config.label2id, tokenizer.pad_token_id)
+    _tell_of_unknown(unknown_share(tokenizer, windows.input_ids))
     kind = StudentsTask if config.loss.agreement else TaggerTask
     return kind(
         encoder=encoder,
         labels=tuple(labels),
         new=new,
-        windows=Windows(
-            encoded=encoded,
-            labels=label_ids(encoded, [s.tags for s in training], tag_ids),
-            weights=None if weights is None else at_positions(encoded, weights, 0.0),
-            meanings=meanings(label_sets, tag_ids) if any(label_sets) else None,
-            label_set=np.array([number_of[s.not_annotated] for s in training])[encoded.text_index],
-            pad_id=tokenizer.pad_token_id,
-        ),
+        windows=windows,
         dev=tuple(example.sentence for example in dev),
         loss_config=config.loss,
         max_length=config.max_length,
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
         dropout=config.dropout,
-        mixture=_mixture(examples, config.optimization.seed),
-        about=_about(config, labels, examples, dev) | {"new_characters": len(new.characters)},
+        mixture=_mixture(config, parts, encoded),
+        about=_about(config, labels, surveys, dev) | {"new_characters": len(new.characters)},
     )
 
 
-def _can_be_scored(dev: Sequence[_Example], labels: Sequence[str]) -> Sequence[_Example]:
+def _dev(config: TrainTaggerConfig, surveys: Sequence[Survey]) -> list[Example]:
+    """What epochs are compared by: the recipe's ``dev``, or what is held out of its ``data``."""
+    if config.dev:
+        dev = [Example(s, source) for source in config.dev for s in read_tagged(source)]
+        _check_dev(config, surveys, dev)
+        return dev
+    return [
+        Example(sentence, source)
+        for source, survey in zip(config.data, surveys, strict=True)
+        for sentence in survey.held_out
+    ]
+
+
+def _can_be_scored(dev: Sequence[Example], labels: Sequence[str]) -> Sequence[Example]:
     """The selection data; nothing where it has no mention, for then every epoch scores 0.
 
     Raises ConfigError where the recipe's ``dev`` has only types that the model will not know.
@@ -372,7 +363,7 @@ def _can_be_scored(dev: Sequence[_Example], labels: Sequence[str]) -> Sequence[_
 def _new_characters(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    sentences: Sequence[TaggedSentence],
+    surveys: Sequence[Survey],
     config: TrainTaggerConfig,
 ) -> NewCharacters:
     """The characters that become sub-words: none unless the recipe wants it.
@@ -381,7 +372,8 @@ def _new_characters(
     """
     if config.new_characters is None:
         return NO_NEW_CHARACTERS
-    characters = unknown_characters(tokenizer, (s.text for s in sentences), config.new_characters)
+    counts = sum((survey.characters for survey in surveys), Counter[str]())
+    characters = unknown_characters(tokenizer, counts, config.new_characters)
     if not characters:
         return NO_NEW_CHARACTERS
     logger.info("%d characters that the encoder does not know become sub-words", len(characters))
@@ -392,7 +384,7 @@ def _new_characters(
     from xner.models.translated_characters import translated
 
     aligner = WordAligner.load(Folder.at(config.word_aligner))
-    found = sorted({language_of(sentence.lang) for sentence in sentences})
+    found = sorted({language_of(lang) for survey in surveys for lang in survey.languages})
     if language_of(aligner.languages[1]) not in found:
         raise ConfigError(
             f"word_aligner: {config.word_aligner} is for {'-'.join(aligner.languages)}, but data "
@@ -412,43 +404,9 @@ def _tell_of_unknown(share: float) -> None:
         )
 
 
-def word_weights(sentences: Sequence[TaggedSentence], loss: LossConfig) -> np.ndarray | None:
-    """What the loss of each word of all sentences is multiplied by, float32; None for 1.
-
-    Scores are of mentions alone: they are divided by their mean over the words in mentions, so that
-    doubtful mentions count less than sure ones, and mentions as a whole no less than what is
-    outside. Otherwise a low score would teach the student to overlook names.
-    """
-    if loss.weighting == "none":
-        return None
-    if loss.weighting == "row":
-        each = np.array([s.weight for s in sentences], np.float32)
-        return np.repeat(each, [len(s.words) for s in sentences])
-    which = ("teacher", "alignment").index(loss.weighting)
-    scores = np.array(
-        [score[which] for s in sentences for score in s.scores or [(1.0, 1.0)] * len(s.words)]
-    )
-    inside = np.array([tag != OUTSIDE for s in sentences for tag in s.tags])
-    scores[inside] /= max(scores[inside].mean(), 1e-6)
-    scores[~inside] = 1.0
-    return scores.astype(np.float32)
-
-
-def meanings(label_sets: Sequence[Sequence[str]], tag_ids: Mapping[str, int]) -> np.ndarray:
-    """Which tags a tag may stand for, bool [sets, tags, tags], where these types are not marked.
-
-    Every tag stands for itself; ``O`` also for the tags of the types in a label set.
-    """
-    found = np.tile(np.eye(len(tag_ids), dtype=bool), (len(label_sets), 1, 1))
-    for number, label_set in enumerate(label_sets):
-        hidden = [tag_ids[tag] for tag in tags_of(label_set)]
-        found[number, tag_ids[OUTSIDE], hidden] = True
-    return found
-
-
-def _check_not_annotated(sentences: Sequence[TaggedSentence], labels: Sequence[str]) -> None:
+def _check_not_annotated(sources: Sequence[TaggedSourceConfig], labels: Sequence[str]) -> None:
     """Refuse hidden types that nothing teaches: to say `O` or one of them would be all the same."""
-    hidden = {label for sentence in sentences for label in sentence.not_annotated}
+    hidden = {label for source in sources for label in source.not_annotated}
     if unknown := sorted(hidden.difference(labels)):
         raise ConfigError(
             f"data: not_annotated names {', '.join(unknown)}, which no other source marks and the "
@@ -456,50 +414,40 @@ def _check_not_annotated(sentences: Sequence[TaggedSentence], labels: Sequence[s
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Example:
-    """A sentence, and the source that it was read from."""
-
-    sentence: TaggedSentence
-    source: TaggedSourceConfig
-
-    @property
-    def text(self) -> str:
-        return self.sentence.text
-
-    @property
-    def is_gold(self) -> bool:
-        return self.source.format != "pseudo"
-
-
-def _read(sources: Sequence[TaggedSourceConfig]) -> list[_Example]:
-    return [_Example(sentence, source) for source in sources for sentence in read_tagged(source)]
-
-
-def _mixture(examples: Sequence[_Example], seed: int) -> Mixture | None:
+def _mixture(
+    config: TrainTaggerConfig, parts: Sequence[Part], encoded: Sequence[EncodedPart]
+) -> Mixture | None:
     """How the sources are mixed; None where an epoch has every sentence once."""
-    repeats = np.array([example.source.repeat for example in examples])
+    of_parts = [config.data[part.source].repeat for part in parts]
+    repeats = np.repeat(of_parts, [part.num_sentences for part in encoded])
     if (repeats == 1).all():
         return None
     if repeats.sum() < 1:
         raise ConfigError("data: with these values of repeat, an epoch would have no sentence")
-    return Mixture(repeats, seed)
+    return Mixture(repeats, config.optimization.seed)
 
 
-def _target_gold(examples: Sequence[_Example], dev: Sequence[_Example]) -> set[str]:
+def _target_gold(
+    config: TrainTaggerConfig, surveys: Sequence[Survey], dev: Sequence[Example]
+) -> set[str]:
     """The languages that people labelled for the selection, and for the training only a teacher."""
     pseudo, gold = (
-        {language_of(each.sentence.lang) for each in examples if each.is_gold is is_gold}
-        for is_gold in (False, True)
+        {
+            language_of(lang)
+            for source, survey in zip(config.data, surveys, strict=True)
+            if is_gold(source) is wanted
+            for lang in survey.languages
+        }
+        for wanted in (False, True)
     )
-    return {language_of(each.sentence.lang) for each in dev if each.is_gold} & (pseudo - gold)
+    return {language_of(e.sentence.lang) for e in dev if is_gold(e.source)} & (pseudo - gold)
 
 
 def _check_dev(
-    config: TrainTaggerConfig, examples: Sequence[_Example], dev: Sequence[_Example]
+    config: TrainTaggerConfig, surveys: Sequence[Survey], dev: Sequence[Example]
 ) -> None:
     """Refuse a selection on gold that nobody is supposed to have, unless the recipe wants it."""
-    languages = _target_gold(examples, dev)
+    languages = _target_gold(config, surveys, dev)
     if languages and not config.select_on_target_gold:
         raise ConfigError(
             f"dev: labels of people in {', '.join(sorted(languages))}, of which data has "
@@ -511,40 +459,34 @@ def _check_dev(
 def _about(
     config: TrainTaggerConfig,
     labels: Sequence[str],
-    examples: Sequence[_Example],
-    dev: Sequence[_Example],
+    surveys: Sequence[Survey],
+    dev: Sequence[Example],
 ) -> dict[str, Any]:
     """What was trained and selected on, for the record in the model folder."""
     return {
         "types": list(labels),
-        "data": _counts(config.data, examples),
-        "dev": _counts(config.dev or config.data, dev),
+        "data": list(map(_counts, config.data, surveys)),
+        "dev": [
+            _counts(source, Survey.of([e.sentence for e in dev if e.source is source]))
+            for source in config.dev or config.data
+        ],
         "selected_on": {
             "paths": [without_credentials(s.path) for s in config.dev],
             "held_out_share_of_data": None if config.dev else config.optimization.dev_share,
             "sentences": len(dev),
-            "target_gold": sorted(_target_gold(examples, dev)),
+            "target_gold": sorted(_target_gold(config, surveys, dev)),
         },
     }
 
 
-def _counts(
-    sources: Sequence[TaggedSourceConfig], examples: Sequence[_Example]
-) -> list[dict[str, Any]]:
-    """What was read of each source: languages, sentences, and mentions by type."""
-    found = []
-    for source in sources:
-        sentences = [example.sentence for example in examples if example.source is source]
-        mentions = Counter(tag[2:] for s in sentences for tag in s.tags if tag.startswith("B-"))
-        found.append(
-            {
-                "path": without_credentials(source.path),
-                "languages": sorted({sentence.lang for sentence in sentences}),
-                "sentences": len(sentences),
-                "mentions": dict(sorted(mentions.items())),
-            }
-        )
-    return found
+def _counts(source: TaggedSourceConfig, survey: Survey) -> dict[str, Any]:
+    """What was read of a source: languages, sentences, and mentions by type."""
+    return {
+        "path": without_credentials(source.path),
+        "languages": sorted(survey.languages),
+        "sentences": survey.num_sentences,
+        "mentions": dict(sorted(survey.mentions.items())),
+    }
 
 
 def _labels_kept(folder: Path, labels: list[str], config: TrainTaggerConfig) -> list[str]:
