@@ -170,8 +170,8 @@ class _Trainer(TorchTrainer):
 def train_on_ray(task: Task, optimization: OptimizationConfig, folder: Folder) -> State:
     """Run the loop in a group of Ray Train workers of the Ray that this process is connected to.
 
-    Examples are read and encoded once, by the caller, and reach the workers through Ray's object
-    store. Progress goes to the log of the first worker.
+    The task's examples reach the workers through Ray's object store, once a node. Progress goes to
+    the log of the first worker.
 
     Raises:
         XnerError: as a worker raised it; or, for any other failure of a worker, with its text.
