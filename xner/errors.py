@@ -8,8 +8,8 @@ import re
 _CREDENTIALS = re.compile(
     # Before the @ of Azure's URLs stands a container: a user alone is one over HTTP only.
     r"(?i)(?:(?<=http://)|(?<=https://))[^\s/?#]*@|(?<=://)[^\s/?#@:]*:[^\s/?#]*@"
-    r"|(?<=[?&])((?:x-(?:amz|goog)-[^=&#\s]*"
-    r"|[^=&#\s]*(?:key|secret|sig|signature|token|password|passwd|pwd|auth))=)[^&#\s]*"
+    r"|(?<=[?&;])((?:x-(?:amz|goog)-[^=&;#\s]*"
+    r"|[^=&;#\s]*(?:key|secret|sig|signature|token|password|passwd|pwd|auth))=)[^&#\s]*"
 )
 
 

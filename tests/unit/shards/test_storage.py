@@ -224,6 +224,7 @@ def test_storage_shows_no_password() -> None:
     folder = Folder("https://me:secret@host/data?sig=abc&page=2")
     assert str(folder) == "https://host/data?sig=***&page=2"
     assert str(ConfigError(f"{folder.location}: gone")).startswith("https://host/data?sig=***&page")
+    assert str(Folder("https://host/data;v=1;sig=abc")) == "https://host/data;v=1;sig=***"
     assert str(Folder("sftp://me:se@cr:et@host/data@1")) == "sftp://host/data@1"
     assert str(Folder("https://me:se@cret@host/data")) == "https://host/data"
     for name in ("password", "passwd", "pwd", "auth"):
