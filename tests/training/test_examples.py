@@ -11,11 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from xner.config import LossConfig
+from xner.corpora.tagged import TaggedPart
 from xner.errors import DataError
 from xner.shards.schema import PSEUDO
 from xner.shards.storage import Folder
+from xner.text.iob2 import tags_of
 from xner.text.words import segment
-from xner.training.examples import Windows
+from xner.training.encoders import Encoder
+from xner.training.examples import Part, PartEncoder, Surveyor, Windows
 from xner.training.tagger import TaggerTask, make_task
 
 
@@ -103,6 +107,19 @@ def test_examples_of_all_sources_lie_one_after_another(recipe: Any, tmp_path: Pa
     assert task.mixture.repeats.tolist() == np.repeat([0.5, 1, 1], sizes).tolist()
     assert task.about["data"][1]["mentions"] == {"LOC": 120, "PER": 120}
     assert task.about["data"][2]["mentions"] == {"PER": 30}
+
+
+@pytest.mark.parametrize("weighting", ["none", "row", "teacher"])
+def test_examples_of_a_part_that_is_held_out_whole(trained_tagger: Path, weighting: Any) -> None:
+    nothing = Part(0, TaggedPart(0, list))
+    loss = LossConfig(weighting=weighting)
+    found = Surveyor(0.5, True, loss)(nothing)
+    assert (found.num_sentences, found.scores) == (0, (0, 0.0))
+    tag_ids = {tag: number for number, tag in enumerate(tags_of(["LOC", "PER"]))}
+    encoder = PartEncoder(Encoder(str(trained_tagger)), (), tag_ids, 64, 0.5, loss, 0.0)
+    encoded = encoder(nothing)
+    assert len(encoded.input_ids) == len(encoded.labels) == len(encoded.lengths) == 0
+    assert (encoded.weights is None) == (weighting == "none")
 
 
 def test_examples_read_by_ray_are_those_read_here(

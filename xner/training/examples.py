@@ -3,7 +3,7 @@
 Sources may have more sentences than memory holds. So each part is read twice, here or by Ray's
 tasks: first its sentences are surveyed (types, languages, what is held out), then, when it is known
 what the model tells apart and which characters it knows, they are encoded. What stays are numbers:
-six bytes a sub-word and some twenty a sentence.
+six bytes a sub-word, ten where the loss is weighted, and some twenty a sentence.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def word_weights(
         return None
     if loss.weighting == "row":
         each = np.array([s.weight for s in sentences], np.float32)
-        return np.repeat(each, [len(s.words) for s in sentences])
+        return np.repeat(each, np.array([len(s.words) for s in sentences], np.int64))
     inside = np.array([tag != OUTSIDE for s in sentences for tag in s.tags], bool)
     scores = _word_scores(sentences, loss) / max(mean_score, 1e-6)
     return np.where(inside, scores, 1.0).astype(np.float32)
