@@ -57,6 +57,15 @@ def test_s3_works_as_a_disk_does_on_a_bad_day(folder: Folder, s3: Any, tmp_path:
     assert all(s3.counts[kind] for kind in BAD_DAY), s3.counts
 
 
+def test_s3_shows_what_another_process_has_written(folder: Folder) -> None:
+    folder.publish("a.parquet", b"")
+    assert folder.names() == ["a.parquet"]
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    backend.put_object("bucket", "pairs/b.parquet", b"")
+    assert folder.exists("b.parquet") and folder.is_file("b.parquet")
+    assert folder.names() == ["a.parquet", "b.parquet"]
+
+
 def test_s3_that_stays_busy_is_a_transient_error(folder: Folder, s3: Any) -> None:
     for request in (
         lambda: folder.names(),

@@ -133,11 +133,17 @@ class Folder:
 
     def is_file(self, name: str = "") -> bool:
         """Whether that, or the folder itself, is a file."""
-        filesystem, path = self.filesystem, self.path(name).rstrip("/")
         try:
-            return bool(self._ask(lambda: filesystem.info(path), name)["type"] == "file")
+            return bool(self._info(name)["type"] == "file")
         except FileNotFoundError:
             return False
+
+    def _info(self, name: str) -> dict[str, Any]:
+        """What the location says of a file now: other processes may have written it since."""
+        filesystem, path = self.filesystem, self.path(name).rstrip("/")
+        for cached in (path, path.rpartition("/")[0]):
+            filesystem.invalidate_cache(cached)
+        return dict(self._ask(lambda: filesystem.info(path), name))
 
     def children(self) -> list[dict[str, Any]]:
         """What the location says of the files and folders right in here; none where it is not."""
@@ -150,9 +156,8 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Whether the file is there; a location that does not answer is an error."""
-        filesystem, path = self.filesystem, self.path(name)
         try:
-            self._ask(lambda: filesystem.info(path), name)
+            self._info(name)
         except FileNotFoundError:
             return False
         return True
