@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from ray._private.state import actors
+from ray.data import DataContext
 
 from xner.config import EngineConfig, PoolConfig
 from xner.engine.choose import engine_for
@@ -174,6 +175,19 @@ def test_survival_of_processes_that_die(local_ray: None, tmp_path: Path) -> None
     assert rows_of(results) == {"1": 1, "2": 2, "3": 3, "4": None}
     (error,) = (str(result.error) for result in results if result.error)
     assert error.startswith("4: given up, for it cost deadly its process 3 times")
+
+
+def test_survival_of_a_step_that_takes_its_time(
+    local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DataContext.get_current(), "execution_no_progress_timeout_s", 1)
+
+    def slow(table: pa.Table) -> pa.Table:
+        time.sleep(3)
+        return table
+
+    steps = [Step("slow", lambda: slow, (), POOL)]
+    assert rows_of(list(engine_for(EngineConfig()).run_shards(["1"], read, steps, commit)))
 
 
 class AcceleratorError(RuntimeError):

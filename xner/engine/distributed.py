@@ -359,6 +359,9 @@ def _data_context(block_bytes: int) -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = block_bytes
     context.shuffle_input_batch_bytes = _SORT_BATCH_BYTES
+    # Nodes may be waited for, and a shard may take its time: engine.shard_seconds is for those
+    # that hang.
+    context.execution_no_progress_timeout_s = -1
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     return context
