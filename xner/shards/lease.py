@@ -70,23 +70,36 @@ class Holder:
     @classmethod
     def here(cls, job: str) -> Holder:
         """The run in this process."""
-        pid = os.getpid()
+        pid, started = os.getpid(), None
+        with contextlib.suppress(OSError):
+            _, started = _state(pid)
         return cls(
             job=job,
             user=_user(),
             host=socket.gethostname(),
             pid=pid,
             machine=_machine(),
-            started=_started(pid),
+            started=started,
             submission=_submission(),
         )
 
     @property
     def lives(self) -> bool | None:
         """Whether its process is there; None where that cannot be told from here."""
-        if self.machine is None or self.machine != _machine():
+        if self.started is None or self.machine is None or self.machine != _machine():
             return None
-        return _started(self.pid) == self.started
+        try:
+            state, started = _state(self.pid)
+        except OSError:
+            # The system may hide what others run (hidepid, in proc(5)), but not that it is there.
+            try:
+                os.kill(self.pid, 0)
+            except ProcessLookupError:
+                return False
+            except PermissionError:
+                pass
+            return None
+        return state not in "ZX" and started == self.started
 
     def __str__(self) -> str:
         submitted = f" ({self.submission})" if self.submission else ""
@@ -306,17 +319,14 @@ def _machine() -> str | None:
         return None
 
 
-def _started(pid: int) -> int | None:
-    """When a process of this machine was started, in the kernel's ticks; None if it runs no more.
+def _state(pid: int) -> tuple[str, int]:
+    """Of a process of this machine its state, and when it was started, in the kernel's ticks.
 
     See proc(5): the name, in parentheses, may hold anything; the state is the next field, and the
-    start the twentieth.
+    start the twentieth. Raises OSError where the system does not say.
     """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[19])
 
 
 def _submission() -> str | None:

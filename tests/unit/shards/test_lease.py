@@ -90,6 +90,26 @@ def test_lease_of_a_dead_process_here_is_taken_over_at_once(folder: Folder) -> N
     assert (folder / FOLDER).names(".json") == ["2.json"]
 
 
+@pytest.mark.parametrize("error", [None, PermissionError])
+def test_lease_of_a_process_that_the_system_hides_is_watched(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, error: type[OSError] | None
+) -> None:
+    hands = Hands()
+    mine = lease(folder, hands)
+    hidden = Holder.here("relabel")
+    held_by(folder, hidden)
+
+    def raising(error: type[OSError] | None) -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr("os.kill", lambda pid, signal: raising(error))
+    monkeypatch.setattr("xner.shards.lease._state", lambda pid: raising(FileNotFoundError))
+    assert hidden.lives is None
+    mine.take()
+    assert hands.time - 1_000_000.0 >= SECONDS
+
+
 def test_lease_of_a_silent_stranger_runs_out(folder: Folder) -> None:
     hands = Hands()
     held_by(folder, STRANGER)
