@@ -36,9 +36,6 @@ SECONDS = 60.0
 
 _RENEWALS = 4  # In the length of a lease: some may fail.
 
-# Clocks that differ by more are not to be reckoned with.
-_CLOCKS_DIFFER_SECONDS = 600.0
-
 _log = logging.getLogger(__name__)
 
 
@@ -114,7 +111,6 @@ class _Found:
     content: bytes
     holder: Holder | None = None
     since: str = "?"
-    expires: str = "9999-01-01T00:00:00+00:00"
 
     def __str__(self) -> str:
         return f"{self.holder or 'an unknown run'}, since {self.since}"
@@ -187,8 +183,7 @@ class Lease:
         lives = found.holder.lives if found.holder is not None else None
         if lives:
             raise self._held(found)
-        expired = datetime.fromisoformat(found.expires).timestamp()
-        return lives is False or self._clock.now() > expired + _CLOCKS_DIFFER_SECONDS
+        return lives is False
 
     def _held(self, found: _Found) -> TransientError:
         return TransientError(
@@ -291,9 +286,7 @@ class Lease:
 def _parsed(number: int, content: bytes) -> _Found:
     try:
         record = json.loads(content)
-        holder = Holder(**record["holder"])
-        datetime.fromisoformat(record["expires"])
-        return _Found(number, content, holder, record["since"], record["expires"])
+        return _Found(number, content, Holder(**record["holder"]), record["since"])
     except (ValueError, TypeError, KeyError):
         return _Found(number, content)
 

@@ -40,12 +40,15 @@ def lease(folder: Folder, hands: Hands) -> Lease:
 
 
 def held_by(folder: Folder, holder: Holder, number: int = 1, beat: int = 0) -> None:
-    """A lease in the folder as a run that we cannot look into would have written it."""
+    """A lease in the folder as a run that we cannot look into would have written it.
+
+    By our clock it has run out; but of the two clocks theirs may be right.
+    """
     record = {
         "holder": asdict(holder),
         "since": "2026-01-01T00:00:00+00:00",
         "renewed": str(beat),
-        "expires": "2100-01-01T00:00:00+00:00",
+        "expires": "1969-01-01T00:00:00+00:00",
     }
     (folder / FOLDER).publish(f"{number}.json", json.dumps(record).encode())
 
