@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -272,6 +273,26 @@ def test_survival_of_who_counts_what_is_read(local_ray: None, tmp_path: Path) ->
     held = engine_for(EngineConfig()).read(range(3), reader).held(report)
     assert sum(table.num_rows for table in held) == 9
     assert lost.exists() and min(reported) >= 0
+
+
+def test_survival_one_who_interrupts_waits_for_no_thread(local_ray: None, tmp_path: Path) -> None:
+    stop, before = tmp_path / "stop", set(threading.enumerate())
+
+    def reader(source: int) -> Iterator[pa.Table]:
+        yield read("3")
+        while not stop.exists():
+            time.sleep(0.05)
+
+    def interrupt(num_rows: int) -> None:
+        raise KeyboardInterrupt
+
+    flow = engine_for(EngineConfig()).read([0], reader)
+    with pytest.raises(KeyboardInterrupt):
+        flow.held(interrupt)
+    # Python waits at its end for all but daemons.
+    left = [each for each in set(threading.enumerate()) - before if not each.daemon]
+    stop.touch()
+    assert not left
 
 
 def test_survival_nobody_counts_what_is_not_shown(local_ray: None) -> None:

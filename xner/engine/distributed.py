@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -311,23 +311,36 @@ class RayFlow:
         # Never killed: what a lost node held is computed again, and counted.
         counter = _beside_driver(_Counter)
         counted = self.map(partial(_counted, counter=counter))
-        thread = ThreadPoolExecutor(1)
-        try:
-            holding = thread.submit(counted._dataset.materialize)
-            seen, done = 0, False
-            while not done:
-                done = bool(wait([holding], timeout=1).done)
-                now = ray.get(counter.total.remote())
-                # One that was started again begins with nothing.
-                report(max(0, now - seen))
-                seen = now
-            return holding.result()
-        finally:
-            # One who interrupts must not wait until all is read.
-            thread.shutdown(wait=False, cancel_futures=True)
+        holding = _begun(counted._dataset.materialize)
+        seen, done = 0, False
+        while not done:
+            done = bool(wait([holding], timeout=1).done)
+            now = ray.get(counter.total.remote())
+            # One that was started again begins with nothing.
+            report(max(0, now - seen))
+            seen = now
+        return holding.result()
 
     def __iter__(self) -> Iterator[pa.Table]:
         return _batches(self._dataset)
+
+
+def _begun(work: Callable[[], T]) -> Future[T]:
+    """What ``work()`` will give.
+
+    Its thread is a daemon, and not an executor's, for which Python waits at its end: one who
+    interrupts must not wait until all is read.
+    """
+    result = Future[T]()
+
+    def do() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=do, daemon=True).start()
+    return result
 
 
 class _Counter:
