@@ -226,8 +226,7 @@ def test_survival_ends_where_no_process_can_load_a_model(local_ray: None) -> Non
 
 
 def test_survival_gives_up_some_shards_but_not_all() -> None:
-    parcel = _given_up("en-de/0.parquet", "label", MAX_GIVEN_UP)
-    assert "en-de/0.parquet: given up" in parcel["error"][0].as_py()
+    assert "en-de/0.parquet: given up" in _given_up("en-de/0.parquet", "label", MAX_GIVEN_UP)
     with pytest.raises(XnerError, match=r"4 shards were given up, .* en-de/0\.parquet"):
         _given_up("en-de/0.parquet", "label", MAX_GIVEN_UP + 1)
 
@@ -370,6 +369,24 @@ def test_survival_inline_limits_each_call_of_a_search_for_bad_rows(
     assert done.returncode == (0 if survives else 1), done.stderr
     assert done.stdout == ("committed 7\n" if survives else "")
     assert ("error: 0: slow: takes more than 1 s" in done.stderr) != survives
+
+
+def test_survival_of_files_that_kill_who_reads_or_writes_them(local_ray: None) -> None:
+    def reading(name: str) -> pa.Table:
+        if name == "2":
+            os._exit(1)
+        return read(name)
+
+    def committing(name: str, table: pa.Table) -> Statistics:
+        if name == "3":
+            os._exit(1)
+        return commit(name, table)
+
+    results = engine_for(EngineConfig()).run_shards(["1", "2", "3"], reading, [], committing)
+    found = {each.name: str(each.error) for each in results if each.error}
+    assert found.keys() == {"2", "3"}
+    assert found["2"].startswith("2: given up, for it cost the reader its process 3 times")
+    assert found["3"].startswith("3: given up, for it cost the writer its process 3 times")
 
 
 def test_survival_of_a_table_that_kills_is_none(local_ray: None) -> None:

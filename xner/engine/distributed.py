@@ -78,12 +78,12 @@ _log = logging.getLogger(__name__)
 
 _MARK = "<xner-error>"
 
-# What is raised for a process that was lost once more than its task may be tried again.
-_LOST = (
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.NodeDiedError,
-    ray.exceptions.LocalRayletDiedError,
-    ray.exceptions.OutOfMemoryError,
+# As whose processes those are counted that are no pool's.
+_READER, _WRITER = "the reader", "the writer"
+
+_WHAT_LOST = (
+    f"its process {MAX_LOST} times: a step that hangs (engine.shard_seconds) or crashes, or too "
+    "little memory; the log says where it stood"
 )
 
 T = TypeVar("T")
@@ -210,8 +210,11 @@ class RayEngine:
         show_pending(pending)
         with _counted_tries(self._shard_seconds) as watch, watched(pools, report):
             with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
-                dataset = _parcels(names, lambda name: _read_parcel(name, read), steps, watch)
-                dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_as_tasks(steps))
+                reader = partial(_read_parcel, read=read, watch=watch)
+                dataset = _parcels(names, reader, steps, watch)
+                dataset = dataset.map_batches(
+                    _commit_parcel, fn_args=(commit, watch), **_as_tasks(steps)
+                )
             for batch in _batches(dataset):
                 for row in batch.to_pylist():
                     result = _result(row)
@@ -248,27 +251,27 @@ class RayEngine:
     ) -> Iterator[UnitResult]:
         """See :class:`xner.engine.flow.Engine`."""
         # Not by options: a remote function made with GPUs ends its process after each call, and so
-        # frees the device's memory, which an idle process would keep from the next one.
-        unit = ray.remote(max_retries=3, num_cpus=step.num_cpus, num_gpus=step.num_gpus)(_run_unit)
+        # frees the device's memory, which an idle process would keep from the next one. Where
+        # memory runs out Ray tries again without end, so it is we who count.
+        unit = ray.remote(max_retries=-1, num_cpus=step.num_cpus, num_gpus=step.num_gpus)(_run_unit)
         there = ray.put(work)
         schedule, running = Schedule(needs), {}
-        while True:
-            # Those that wait for a free place are what an autoscaling cluster grows by.
-            running |= {unit.remote(name, there): name for name in schedule.ready()}
-            if not running:
-                break
-            (done,), _ = ray.wait(list(running))
-            name = running.pop(done)
-            try:
-                with _own_errors():
-                    seconds = ray.get(done)
-            except XnerError as error:
-                yield UnitResult(name, error=error)
-            except _LOST as error:
-                yield UnitResult(name, error=TransientError(f"{name}: {error}"))
-            else:
-                schedule.finished(name)
-                yield UnitResult(name, seconds)
+        with _counted_tries(None) as watch:
+            while True:
+                # Those that wait for a free place are what an autoscaling cluster grows by.
+                running |= {unit.remote(name, there, watch): name for name in schedule.ready()}
+                if not running:
+                    break
+                (done,), _ = ray.wait(list(running))
+                name = running.pop(done)
+                try:
+                    with _own_errors():
+                        seconds = ray.get(done)
+                except XnerError as error:
+                    yield UnitResult(name, error=error)
+                else:
+                    schedule.finished(name)
+                    yield UnitResult(name, seconds)
         yield from schedule.left()
 
 
@@ -356,10 +359,19 @@ class _Counter:
         return self._rows
 
 
-def _run_unit(name: str, work: Callable[[str], None]) -> float:
+def _run_unit(name: str, work: Callable[[str], None], watch: _Watch) -> float:
     """Does one unit's work; the seconds that it took."""
+
+    def tried() -> None:
+        if watch.begin("run", name):
+            raise TransientError(f"{name}: given up, for it cost {_WHAT_LOST}")
+        try:
+            work(name)
+        finally:
+            watch.end("run", name)
+
     started = time.perf_counter()
-    _carrying(work, name)
+    _carrying(tried)
     return time.perf_counter() - started
 
 
@@ -499,6 +511,15 @@ class _Watch:
     tries: Any
     seconds: float | None
 
+    def begin(self, pool: str, shard: str) -> int:
+        """Take note of a try on this node; see :meth:`xner.engine.tries.Tries.begin`."""
+        node = ray.get_runtime_context().get_node_id()
+        return int(ray.get(self.tries.begin.remote(pool, shard, node)))
+
+    def end(self, pool: str, shard: str) -> None:
+        """Take note that it came to its end; see :meth:`xner.engine.tries.Tries.end`."""
+        ray.get(self.tries.end.remote(pool, shard))
+
 
 def _beside_driver(kind: type, *arguments: Any) -> Any:
     """An actor on the driver's node, which no run survives anyway."""
@@ -562,11 +583,11 @@ class _Actor:
         (row,) = parcel.drop_columns("table").to_pylist()
         if row["error"] is not None:
             return parcel
-        tries, shard = self._watch.tries, row["name"]
-        node = ray.get_runtime_context().get_node_id()
-        num_given_up = ray.get(tries.begin.remote(self._pool, shard, node))
+        shard = row["name"]
+        num_given_up = self._watch.begin(self._pool, shard)
         if num_given_up:
-            return _carrying(_given_up, shard, self._pool, num_given_up)
+            why = _carrying(_given_up, shard, self._pool, num_given_up)
+            return _parcel(shard, pa.table({}), why)
         try:
             for name, stage in self._stages:
                 parcel = _run(parcel, name, stage, self._watch.seconds)
@@ -580,18 +601,15 @@ class _Actor:
                 os._exit(1)
             raise
         finally:
-            ray.get(tries.end.remote(self._pool, shard))
+            self._watch.end(self._pool, shard)
 
 
-def _given_up(shard: str, pool: str, num_given_up: int) -> pa.Table:
-    """A parcel that reports the shard. Raises XnerError where there have been too many."""
-    message = (
-        f"{shard}: given up, for it cost {pool} its process {MAX_LOST} times: a step that hangs "
-        "(engine.shard_seconds) or crashes, or too little memory; the log says where it stood"
-    )
+def _given_up(shard: str, pool: str, num_given_up: int) -> str:
+    """What is said of the shard. Raises XnerError where there have been too many."""
+    message = f"{shard}: given up, for it cost {pool} {_WHAT_LOST}"
     if num_given_up > MAX_GIVEN_UP:
         raise XnerError(f"{num_given_up} shards were given up, the last of them {message}")
-    return _parcel(shard, pa.table({}), message)
+    return message
 
 
 def _run_in_task(parcel: pa.Table, steps: Sequence[Step], watch: _Watch) -> pa.Table:
@@ -609,24 +627,36 @@ def _run(parcel: pa.Table, name: str, stage: TableFunction, limit: float | None)
     return _packed(table, **row)
 
 
-def _read_parcel(name: str, read: Callable[[str], pa.Table]) -> pa.Table:
+def _read_parcel(name: str, read: Callable[[str], pa.Table], watch: _Watch) -> pa.Table:
+    num_given_up = watch.begin(_READER, name)
+    if num_given_up:
+        return _parcel(name, pa.table({}), _given_up(name, _READER, num_given_up))
     try:
         return _parcel(name, patiently(f"{name}: reading", read, name))
     except DataError as error:
         return _parcel(name, pa.table({}), str(error))
+    finally:
+        watch.end(_READER, name)
 
 
 def _parcel(name: str, table: pa.Table, error: str | None = None) -> pa.Table:
     return _packed(table, name=name, steps=[], seconds=[], error=error)
 
 
-def _commit_parcel(parcel: pa.Table, commit: Callable[[str, pa.Table], Statistics]) -> pa.Table:
+def _commit_parcel(
+    parcel: pa.Table, commit: Callable[[str, pa.Table], Statistics], watch: _Watch
+) -> pa.Table:
     """Commits the shard; what is left of the parcel is its statistics, as JSON."""
     (row,) = parcel.drop_columns("table").to_pylist()
-    record = None
+    record, shard = None, row["name"]
+    if row["error"] is None and (num_given_up := watch.begin(_WRITER, shard)):
+        row["error"] = _carrying(_given_up, shard, _WRITER, num_given_up)
     if row["error"] is None:
-        what = f"{row['name']}: committing"
-        statistics = _carrying(patiently, what, commit, row["name"], _unpacked(parcel))
+        try:
+            what = f"{shard}: committing"
+            statistics = _carrying(patiently, what, commit, shard, _unpacked(parcel))
+        finally:
+            watch.end(_WRITER, shard)
         record = json.dumps(statistics.to_dict())
     fields = [_PARCEL.field(name) for name in row]
     result = pa.Table.from_pylist([row], schema=pa.schema(fields))
