@@ -136,6 +136,19 @@ def test_survival_of_a_ray_that_starts_late(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(started) == 4
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "nonsense", "head:port"])
+def test_survival_names_the_setting_of_an_address_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_gcs_server_port_wait_time_s", "1")
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere")
+    with pytest.raises(ConfigError, match=f"^engine.address: no Ray cluster at {address}: "):
+        _connect(EngineConfig(address=address), [])
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match=f"^RAY_ADDRESS: no Ray cluster at {address}: "):
+        _connect(EngineConfig(), [])
+
+
 class Refused:
     def __init__(self) -> None:
         raise ConfigError("teacher.model: no such model")

@@ -124,10 +124,14 @@ def _connect(config: EngineConfig, pools: Sequence[PoolConfig]) -> None:
     options: dict[str, Any] = {"logging_level": _logging_level(), "log_to_driver": True}
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
+        _log.info("Ray: joining %s", address)
+        # Tries, in truth: where nobody listens each takes 40 s, and by itself Ray has twenty.
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
         try:
             ray.init(address=address, **options)
-        except ConnectionError as error:
-            raise ConfigError(f"engine.address: no Ray cluster at {address}: {error}") from error
+        except (ConnectionError, ValueError) as error:
+            key = "engine.address" if config.address else "RAY_ADDRESS"
+            raise ConfigError(f"{key}: no Ray cluster at {address}: {error}") from error
         return
     reserved = sum(pool.min_size * pool.num_cpus for pool in pools)
     if options["logging_level"] >= logging.ERROR:
