@@ -130,10 +130,14 @@ def test_survival_of_a_ray_that_starts_late(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     _connect(EngineConfig(num_cpus=3), [])
     assert started == [3, 3, 3]
+    # A container's limit, on a machine that has more.
+    monkeypatch.setattr("ray._private.utils._get_docker_cpus", lambda: 5)
+    _connect(EngineConfig(), [])
+    assert started[3:] == [5]
     errors = [ValueError("no such option")]
     with pytest.raises(ValueError, match="no such option"):
         _connect(EngineConfig(num_cpus=3), [])
-    assert len(started) == 4
+    assert len(started) == 5
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "nonsense", "head:port"])
@@ -208,7 +212,14 @@ class AcceleratorError(RuntimeError):
     """As torch calls it."""
 
 
-def test_survival_of_a_device_that_fails(local_ray: None, tmp_path: Path) -> None:
+class OutOfMemoryError(RuntimeError):
+    """As torch calls it, of one row."""
+
+
+@pytest.mark.parametrize("error", [AcceleratorError, OutOfMemoryError])
+def test_survival_of_a_device_that_fails(
+    local_ray: None, tmp_path: Path, error: type[RuntimeError]
+) -> None:
     once = Once(tmp_path)
 
     class Failing:
@@ -219,7 +230,7 @@ def test_survival_of_a_device_that_fails(local_ray: None, tmp_path: Path) -> Non
             # What torch raises once, it raises in every later call of the process.
             self._has_failed = self._has_failed or not once("step")
             if self._has_failed:
-                raise AcceleratorError("CUDA error: unspecified launch failure")
+                raise error("CUDA error: unspecified launch failure")
             return table
 
     steps = [guarded(Step("fail", Failing, (), POOL))]

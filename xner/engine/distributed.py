@@ -32,6 +32,7 @@ import ray
 import ray.data
 import ray.exceptions
 from ray._private.log import PlainRayHandler
+from ray._private.utils import get_num_cpus
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
@@ -133,6 +134,8 @@ def _connect(config: EngineConfig, pools: Sequence[PoolConfig]) -> None:
             key = "engine.address" if config.address else "RAY_ADDRESS"
             raise ConfigError(f"{key}: no Ray cluster at {address}: {error}") from error
         return
+    # By default as Ray counts them, which minds a container's limit.
+    num_cpus = config.num_cpus or int(get_num_cpus(override_docker_cpu_warning=True))
     reserved = sum(pool.min_size * pool.num_cpus for pool in pools)
     if options["logging_level"] >= logging.ERROR:
         # The core's own lines, about actors that Ray itself starts, come on the driver's console.
@@ -142,7 +145,7 @@ def _connect(config: EngineConfig, pools: Sequence[PoolConfig]) -> None:
     patiently(
         "Ray: starting",
         _start_here,
-        {**options, "num_cpus": max(config.num_cpus or os.cpu_count() or 1, int(reserved) + 1)},
+        {**options, "num_cpus": max(num_cpus, int(reserved) + 1)},
     )
 
 

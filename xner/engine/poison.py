@@ -144,17 +144,18 @@ class Guarded:
 
 def _is_of_rows(error: BaseException) -> bool:
     """Whether rows may be to blame, and not the settings, the machine, or who interrupts."""
-    names = _class_names(error)
-    if isinstance(error, XnerError | OSError | MemoryError) or "OutOfMemoryError" in names:
+    if isinstance(error, XnerError | OSError | MemoryError) or is_of_device(error):
         return False
-    if is_of_device(error):
-        return False
-    return isinstance(error, Exception) or "PanicException" in names
+    return isinstance(error, Exception) or "PanicException" in _class_names(error)
 
 
 def is_of_device(error: BaseException) -> bool:
-    """Whether an accelerator failed: every later call of this process that uses it will, too."""
-    return "AcceleratorError" in _class_names(error)
+    """Whether an accelerator is what fails, so that another process may do what this one cannot.
+
+    After an AcceleratorError every later call of this process that uses it fails, too. Its memory
+    may be full of what another process holds: a stage halves its batches before it says so.
+    """
+    return not _class_names(error).isdisjoint(("AcceleratorError", "OutOfMemoryError"))
 
 
 def _class_names(error: BaseException) -> set[str]:

@@ -175,6 +175,8 @@ class Lease:
                 break
         for each in found:
             self._remove(each.number)
+        # What their renewals left half-written when they were killed.
+        self._folder.remove_leftovers()
         if latest is not None:
             _log.info("output %s: taken over from %s", self._output, latest)
 

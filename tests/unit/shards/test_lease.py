@@ -174,6 +174,15 @@ def test_lease_that_nobody_can_read_counts_as_held(folder: Folder) -> None:
     assert (folder / FOLDER).names(".json") == ["4.json"]
 
 
+def test_lease_leaves_nothing_of_a_renewal_that_was_killed(folder: Folder) -> None:
+    held_by(folder, STRANGER)
+    (folder / FOLDER).create("_tmp-0-1.json", b"{")
+    with lease(folder, Hands()):
+        pass
+    left = folder.filesystem.find((folder / FOLDER).path(""))
+    assert left == []
+
+
 def test_lease_ignores_files_that_are_none(folder: Folder) -> None:
     (folder / FOLDER).publish("1 (conflicted copy).json", b"{}")
     hands = Hands()
