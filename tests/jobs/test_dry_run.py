@@ -8,23 +8,33 @@ from pathlib import Path
 
 import pytest
 
-from xner.config import PrepareConfig, ProjectConfig, RefilterConfig, RelabelConfig
+from xner.config import (
+    ExportConfig,
+    PrepareConfig,
+    ProjectConfig,
+    RefilterConfig,
+    RelabelConfig,
+)
 from xner.errors import ConfigError
 from xner.shards import schema
 from xner.shards.ledger import Run
+from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
 
-@pytest.mark.parametrize("job", ["prepare_corpus", "project_corpus", "relabel", "refilter"])
+@pytest.mark.parametrize(
+    "job", ["prepare_corpus", "project_corpus", "relabel", "refilter", "export"]
+)
 def test_dry_run_refuses_the_folder_of_another_run(
     project_config: Callable[..., ProjectConfig], models: Path, tmp_path: Path, job: str
 ) -> None:
     pseudo = Folder.at(str(tmp_path / "pseudo"))
     table = schema.with_tag_names(schema.PSEUDO.empty_table(), ["O", "B-LOC", "I-LOC"])
-    Run(pseudo, "project_corpus", {}).open()
-    pseudo.publish_table("1.parquet", table)
+    made_by = Run(pseudo, "project_corpus", {})
+    made_by.open()
+    made_by.commit("1.parquet", table, Statistics())
     output = tmp_path / "out"
     given = {"pseudo": str(pseudo), "output": str(output)}
     texts = [tmp_path / name for name in ("x.en", "x.de")]
@@ -44,6 +54,7 @@ def test_dry_run_refuses_the_folder_of_another_run(
             {**given, "student": {"model": str(models / "teacher")}}
         ),
         "refilter": lambda: RefilterConfig.model_validate({**given, "quality": {}}),
+        "export": lambda: ExportConfig.model_validate({**given, "format": "jsonl"}),
     }[job]()
     plan = runpy.run_path(str(JOBS / f"{job}.py"))["plan"]
     assert plan(config)
