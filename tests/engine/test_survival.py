@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from ray._private import auto_init_hook
 from ray._private.state import actors
 from ray.data import DataContext
 
@@ -127,9 +128,14 @@ def test_survival_of_a_ray_that_starts_late(monkeypatch: pytest.MonkeyPatch) -> 
             raise errors.pop()
 
     monkeypatch.setattr("ray.init", start)
+    monkeypatch.setattr(auto_init_hook, "enable_auto_connect", True)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     _connect(EngineConfig(num_cpus=3), [])
     assert started == [3, 3, 3]
+    # And nobody else starts one.
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    auto_init_hook.auto_init_ray()
+    assert len(started) == 3
     # A container's limit, on a machine that has more.
     monkeypatch.setattr("ray._private.utils._get_docker_cpus", lambda: 5)
     _connect(EngineConfig(), [])

@@ -31,6 +31,7 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.exceptions
+from ray._private import auto_init_hook
 from ray._private.log import PlainRayHandler
 from ray._private.utils import get_num_cpus
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
@@ -122,6 +123,8 @@ def connect(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
 
 def _connect(config: EngineConfig, pools: Sequence[PoolConfig]) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A thread that Ray Data leaves running would start another Ray while this process ends.
+    auto_init_hook.enable_auto_connect = False
     options: dict[str, Any] = {"logging_level": _logging_level(), "log_to_driver": True}
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
