@@ -70,6 +70,7 @@ def write(export: CorpusExport, lease: Lease) -> None:
 def plan(config: ExportConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
     export = _planned(config)
+    export.run.check()
     return {
         "shards": str(len(export.names)),
         "rows": str(export.num_rows),

@@ -77,6 +77,7 @@ def _row(summary: CorpusSummary) -> dict[str, Any]:
 def plan(config: PrepareConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
     preparation = CorpusPreparation.plan(config)
+    preparation.run.check()
     plans = {}
     for archive in preparation.archives:
         pair = (archive.source_lang, archive.target_lang)

@@ -23,6 +23,7 @@ def main(config: ProjectConfig) -> None:
 def plan(config: ProjectConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
     projection = CorpusProjection.plan(config)
+    projection.run.check()
     return {
         "shards pending": str(len(projection.run.pending(projection.pairs))),
         "shards done": str(len(projection.run.done())),

@@ -24,6 +24,7 @@ def main(config: RefilterConfig) -> None:
 def plan(config: RefilterConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
     refiltering = CorpusRefiltering.plan(config)
+    refiltering.run.check()
     return {
         "shards pending": str(len(refiltering.run.pending(refiltering.pseudo))),
         "shards done": str(len(refiltering.run.done())),

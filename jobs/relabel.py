@@ -24,6 +24,7 @@ def main(config: RelabelConfig) -> None:
 def plan(config: RelabelConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
     relabelling = CorpusRelabelling.plan(config)
+    relabelling.run.check()
     return {
         "shards pending": str(len(relabelling.run.pending(relabelling.pseudo))),
         "shards done": str(len(relabelling.run.done())),

@@ -75,7 +75,9 @@ class ModelConfig(Record):
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: cuda if there.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="`auto`: bf16 where the hardware computes in it, else fp32."
+        "auto",
+        description="`auto`: bf16 where the hardware computes in it, else fp32; each actor by its "
+        "own, so that where nodes differ one folder holds labels of both.",
     )
     batch_tokens: BatchTokens = Field(
         "auto",

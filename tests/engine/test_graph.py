@@ -12,7 +12,7 @@ import pytest
 
 from xner.config import EngineConfig, StepConfig
 from xner.engine.distributed import RayEngine
-from xner.errors import DataError
+from xner.errors import DataError, TransientError
 
 NEEDS = {"teacher": [], "corpus": ["teacher"], "student": ["corpus", "teacher"], "other": []}
 
@@ -53,6 +53,19 @@ def test_graph_on_ray_reports_what_failed_and_ends_on_a_bug() -> None:
     assert str(results["student"]) == "student: not run, for it needs corpus"
     with pytest.raises(Exception, match="a bug"):
         list(engine.run_graph({"other": []}, refuse_the_corpus, StepConfig()))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_graph_on_ray_gives_up_what_kills_its_process(tmp_path: Path) -> None:
+    def crash(name: str) -> None:
+        with open(tmp_path / "begun", "a") as file:
+            file.write("x")
+        os._exit(1)
+
+    (result,) = RayEngine(EngineConfig()).run_graph({"u": []}, crash, StepConfig())
+    assert isinstance(result.error, TransientError)
+    assert str(result.error).startswith("u: given up, for it cost its process 3 times")
+    assert (tmp_path / "begun").read_text() == "xxx"
 
 
 # A Ray of its own, with a GPU that is none.

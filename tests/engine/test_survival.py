@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from ray._private import auto_init_hook
 from ray._private.state import actors
+from ray.data import DataContext
 
 from xner.config import EngineConfig, PoolConfig
 from xner.engine.choose import engine_for
@@ -125,13 +128,35 @@ def test_survival_of_a_ray_that_starts_late(monkeypatch: pytest.MonkeyPatch) -> 
             raise errors.pop()
 
     monkeypatch.setattr("ray.init", start)
+    monkeypatch.setattr(auto_init_hook, "enable_auto_connect", True)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     _connect(EngineConfig(num_cpus=3), [])
     assert started == [3, 3, 3]
+    # And nobody else starts one.
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    auto_init_hook.auto_init_ray()
+    assert len(started) == 3
+    # A container's limit, on a machine that has more.
+    monkeypatch.setattr("ray._private.utils._get_docker_cpus", lambda: 5)
+    _connect(EngineConfig(), [])
+    assert started[3:] == [5]
     errors = [ValueError("no such option")]
     with pytest.raises(ValueError, match="no such option"):
         _connect(EngineConfig(num_cpus=3), [])
-    assert len(started) == 4
+    assert len(started) == 5
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "nonsense", "head:port"])
+def test_survival_names_the_setting_of_an_address_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_gcs_server_port_wait_time_s", "1")
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere")
+    with pytest.raises(ConfigError, match=f"^engine.address: no Ray cluster at {address}: "):
+        _connect(EngineConfig(address=address), [])
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match=f"^RAY_ADDRESS: no Ray cluster at {address}: "):
+        _connect(EngineConfig(), [])
 
 
 class Refused:
@@ -176,11 +201,31 @@ def test_survival_of_processes_that_die(local_ray: None, tmp_path: Path) -> None
     assert error.startswith("4: given up, for it cost deadly its process 3 times")
 
 
+def test_survival_of_a_step_that_takes_its_time(
+    local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DataContext.get_current(), "execution_no_progress_timeout_s", 1)
+
+    def slow(table: pa.Table) -> pa.Table:
+        time.sleep(3)
+        return table
+
+    steps = [Step("slow", lambda: slow, (), POOL)]
+    assert rows_of(list(engine_for(EngineConfig()).run_shards(["1"], read, steps, commit)))
+
+
 class AcceleratorError(RuntimeError):
     """As torch calls it."""
 
 
-def test_survival_of_a_device_that_fails(local_ray: None, tmp_path: Path) -> None:
+class OutOfMemoryError(RuntimeError):
+    """As torch calls it, of one row."""
+
+
+@pytest.mark.parametrize("error", [AcceleratorError, OutOfMemoryError])
+def test_survival_of_a_device_that_fails(
+    local_ray: None, tmp_path: Path, error: type[RuntimeError]
+) -> None:
     once = Once(tmp_path)
 
     class Failing:
@@ -191,7 +236,7 @@ def test_survival_of_a_device_that_fails(local_ray: None, tmp_path: Path) -> Non
             # What torch raises once, it raises in every later call of the process.
             self._has_failed = self._has_failed or not once("step")
             if self._has_failed:
-                raise AcceleratorError("CUDA error: unspecified launch failure")
+                raise error("CUDA error: unspecified launch failure")
             return table
 
     steps = [guarded(Step("fail", Failing, (), POOL))]
@@ -211,8 +256,7 @@ def test_survival_ends_where_no_process_can_load_a_model(local_ray: None) -> Non
 
 
 def test_survival_gives_up_some_shards_but_not_all() -> None:
-    parcel = _given_up("en-de/0.parquet", "label", MAX_GIVEN_UP)
-    assert "en-de/0.parquet: given up" in parcel["error"][0].as_py()
+    assert "en-de/0.parquet: given up" in _given_up("en-de/0.parquet", "label", MAX_GIVEN_UP)
     with pytest.raises(XnerError, match=r"4 shards were given up, .* en-de/0\.parquet"):
         _given_up("en-de/0.parquet", "label", MAX_GIVEN_UP + 1)
 
@@ -258,6 +302,26 @@ def test_survival_of_who_counts_what_is_read(local_ray: None, tmp_path: Path) ->
     held = engine_for(EngineConfig()).read(range(3), reader).held(report)
     assert sum(table.num_rows for table in held) == 9
     assert lost.exists() and min(reported) >= 0
+
+
+def test_survival_one_who_interrupts_waits_for_no_thread(local_ray: None, tmp_path: Path) -> None:
+    stop, before = tmp_path / "stop", set(threading.enumerate())
+
+    def reader(source: int) -> Iterator[pa.Table]:
+        yield read("3")
+        while not stop.exists():
+            time.sleep(0.05)
+
+    def interrupt(num_rows: int) -> None:
+        raise KeyboardInterrupt
+
+    flow = engine_for(EngineConfig()).read([0], reader)
+    with pytest.raises(KeyboardInterrupt):
+        flow.held(interrupt)
+    # Python waits at its end for all but daemons.
+    left = [each for each in set(threading.enumerate()) - before if not each.daemon]
+    stop.touch()
+    assert not left
 
 
 def test_survival_nobody_counts_what_is_not_shown(local_ray: None) -> None:
@@ -335,6 +399,24 @@ def test_survival_inline_limits_each_call_of_a_search_for_bad_rows(
     assert done.returncode == (0 if survives else 1), done.stderr
     assert done.stdout == ("committed 7\n" if survives else "")
     assert ("error: 0: slow: takes more than 1 s" in done.stderr) != survives
+
+
+def test_survival_of_files_that_kill_who_reads_or_writes_them(local_ray: None) -> None:
+    def reading(name: str) -> pa.Table:
+        if name == "2":
+            os._exit(1)
+        return read(name)
+
+    def committing(name: str, table: pa.Table) -> Statistics:
+        if name == "3":
+            os._exit(1)
+        return commit(name, table)
+
+    results = engine_for(EngineConfig()).run_shards(["1", "2", "3"], reading, [], committing)
+    found = {each.name: str(each.error) for each in results if each.error}
+    assert found.keys() == {"2", "3"}
+    assert found["2"].startswith("2: given up, for it cost the reader its process 3 times")
+    assert found["3"].startswith("3: given up, for it cost the writer its process 3 times")
 
 
 def test_survival_of_a_table_that_kills_is_none(local_ray: None) -> None:

@@ -289,6 +289,18 @@ def test_project_corpus_refuses_pairs_of_an_unfinished_preparation(
     assert CorpusProjection.plan(alone).run.fingerprint["pairs"] == str(there / "en-zh")
 
 
+@pytest.mark.parametrize("of", ["", "en-de"], ids=["all", "one language pair"])
+def test_project_corpus_takes_the_shards_of_a_projection_for_pairs(
+    project_config: Made, pairs: Path, tmp_path: Path, of: str
+) -> None:
+    there = tmp_path / "pseudo"
+    shutil.copytree(pairs, there, ignore=shutil.ignore_patterns("summary.json"))
+    record = {"job": "project_corpus", "fingerprint": "F"}
+    (there / "run.json").write_text(json.dumps(record))
+    projection = CorpusProjection.plan(project_config(tmp_path / "out", pairs=str(there / of)))
+    assert projection.run.fingerprint["pairs"] == ("F/en-de" if of else "F")
+
+
 def test_project_corpus_is_another_run_with_pairs_prepared_anew(
     project_config: Made, pairs: Path, tmp_path: Path
 ) -> None:

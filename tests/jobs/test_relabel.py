@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from xner.config import ProjectConfig, RelabelConfig, TaggedSourceConfig
+from xner.config import ProjectConfig, RefilterConfig, RelabelConfig, TaggedSourceConfig
 from xner.corpora.tagged import read_tagged
-from xner.engine.recipes import CorpusProjection, CorpusRelabelling
+from xner.engine.recipes import CorpusProjection, CorpusRefiltering, CorpusRelabelling
 from xner.engine.stages import labels_in
 from xner.errors import ConfigError, DataError
 from xner.projection.combine import REASONS
@@ -131,6 +132,28 @@ def test_relabel_goes_on_where_it_stopped_and_knows_its_settings(
         CorpusRelabelling.plan(recipe(combine="union")).run.open()
     record = json.loads((Path(config.output) / "run.json").read_text())
     assert record["teacher"]["content"] == record["student"]["content"]
+
+
+def test_relabel_and_refilter_know_the_run_of_one_language(
+    recipe: Callable[..., RelabelConfig], pseudo: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    shutil.copytree(pseudo, whole / "en-de")
+    (whole / "en-de" / "run.json").rename(whole / "run.json")
+    config = recipe(pseudo=str(whole / "en-de"))
+    relabelling = CorpusRelabelling.plan(config)
+    relabelling.run.open()
+    next(iter(relabelling.run_pending()))
+    given = {"pseudo": config.pseudo, "output": str(tmp_path / "view"), "quality": {}}
+    refiltering = CorpusRefiltering.plan(RefilterConfig.model_validate(given))
+    refiltering.run.open()
+    made_by = json.loads((whole / "run.json").read_text())
+    for run in (relabelling.run, refiltering.run):
+        assert run.folder.read_json("run.json")["teacher"] == made_by["teacher"]
+    # Projected again by other rules, into the same place.
+    (whole / "run.json").write_text(json.dumps({**made_by, "fingerprint": "another"}))
+    with pytest.raises(ConfigError, match=r"pseudo: there .*now \"another/en-de\""):
+        CorpusRelabelling.plan(config).run.open()
 
 
 def test_relabel_refuses_what_is_no_pseudo_labelled_shard(

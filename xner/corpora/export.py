@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from xner.config import ExportConfig
 from xner.corpora.export_formats import COLUMNS, EXPORTS, require_library
 from xner.errors import ConfigError, DataError
-from xner.shards.ledger import RUN_FILE, Run, input_shards, statistics_of_each
+from xner.shards.ledger import RUN_FILE, Run, input_shards, record_of, statistics_of_each
 from xner.shards.schema import SINCE_VERSION_3, tag_names
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
@@ -79,7 +79,7 @@ class CorpusExport:
         tags = tag_names(pseudo.read_footer(names[0]))
         if not tags:
             raise DataError(f"{pseudo}/{names[0]}: its footer does not name the tags of ner_tags")
-        made_by = pseudo.read_record(RUN_FILE) or {}
+        made_by = record_of(pseudo)
         accepted = tuple(
             sum(statistics.status.get(status, 0) for status in set(config.status))
             for statistics in statistics_of_each(pseudo, names)

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,9 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.exceptions
+from ray._private import auto_init_hook
 from ray._private.log import PlainRayHandler
+from ray._private.utils import get_num_cpus
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
@@ -78,12 +80,12 @@ _log = logging.getLogger(__name__)
 
 _MARK = "<xner-error>"
 
-# What is raised for a process that was lost once more than its task may be tried again.
-_LOST = (
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.NodeDiedError,
-    ray.exceptions.LocalRayletDiedError,
-    ray.exceptions.OutOfMemoryError,
+# As whose processes those are counted that are no pool's.
+_READER, _WRITER = "the reader", "the writer"
+
+_WHAT_LOST = (
+    f"its process {MAX_LOST} times: a step that hangs (engine.shard_seconds) or crashes, or too "
+    "little memory; the log says where it stood"
 )
 
 T = TypeVar("T")
@@ -121,14 +123,22 @@ def connect(config: EngineConfig, pools: Sequence[PoolConfig] = ()) -> None:
 
 def _connect(config: EngineConfig, pools: Sequence[PoolConfig]) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A thread that Ray Data leaves running would start another Ray while this process ends.
+    auto_init_hook.enable_auto_connect = False
     options: dict[str, Any] = {"logging_level": _logging_level(), "log_to_driver": True}
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
+        _log.info("Ray: joining %s", address)
+        # Tries, in truth: where nobody listens each takes 40 s, and by itself Ray has twenty.
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
         try:
             ray.init(address=address, **options)
-        except ConnectionError as error:
-            raise ConfigError(f"engine.address: no Ray cluster at {address}: {error}") from error
+        except (ConnectionError, ValueError) as error:
+            key = "engine.address" if config.address else "RAY_ADDRESS"
+            raise ConfigError(f"{key}: no Ray cluster at {address}: {error}") from error
         return
+    # By default as Ray counts them, which minds a container's limit.
+    num_cpus = config.num_cpus or int(get_num_cpus(override_docker_cpu_warning=True))
     reserved = sum(pool.min_size * pool.num_cpus for pool in pools)
     if options["logging_level"] >= logging.ERROR:
         # The core's own lines, about actors that Ray itself starts, come on the driver's console.
@@ -138,7 +148,7 @@ def _connect(config: EngineConfig, pools: Sequence[PoolConfig]) -> None:
     patiently(
         "Ray: starting",
         _start_here,
-        {**options, "num_cpus": max(config.num_cpus or os.cpu_count() or 1, int(reserved) + 1)},
+        {**options, "num_cpus": max(num_cpus, int(reserved) + 1)},
     )
 
 
@@ -210,8 +220,11 @@ class RayEngine:
         show_pending(pending)
         with _counted_tries(self._shard_seconds) as watch, watched(pools, report):
             with DataContext.current(_data_context(_PARCEL_BLOCK_BYTES)):
-                dataset = _parcels(names, lambda name: _read_parcel(name, read), steps, watch)
-                dataset = dataset.map_batches(_commit_parcel, fn_args=(commit,), **_as_tasks(steps))
+                reader = partial(_read_parcel, read=read, watch=watch)
+                dataset = _parcels(names, reader, steps, watch)
+                dataset = dataset.map_batches(
+                    _commit_parcel, fn_args=(commit, watch), **_as_tasks(steps)
+                )
             for batch in _batches(dataset):
                 for row in batch.to_pylist():
                     result = _result(row)
@@ -248,27 +261,27 @@ class RayEngine:
     ) -> Iterator[UnitResult]:
         """See :class:`xner.engine.flow.Engine`."""
         # Not by options: a remote function made with GPUs ends its process after each call, and so
-        # frees the device's memory, which an idle process would keep from the next one.
-        unit = ray.remote(max_retries=3, num_cpus=step.num_cpus, num_gpus=step.num_gpus)(_run_unit)
+        # frees the device's memory, which an idle process would keep from the next one. Where
+        # memory runs out Ray tries again without end, so it is we who count.
+        unit = ray.remote(max_retries=-1, num_cpus=step.num_cpus, num_gpus=step.num_gpus)(_run_unit)
         there = ray.put(work)
         schedule, running = Schedule(needs), {}
-        while True:
-            # Those that wait for a free place are what an autoscaling cluster grows by.
-            running |= {unit.remote(name, there): name for name in schedule.ready()}
-            if not running:
-                break
-            (done,), _ = ray.wait(list(running))
-            name = running.pop(done)
-            try:
-                with _own_errors():
-                    seconds = ray.get(done)
-            except XnerError as error:
-                yield UnitResult(name, error=error)
-            except _LOST as error:
-                yield UnitResult(name, error=TransientError(f"{name}: {error}"))
-            else:
-                schedule.finished(name)
-                yield UnitResult(name, seconds)
+        with _counted_tries(None) as watch:
+            while True:
+                # Those that wait for a free place are what an autoscaling cluster grows by.
+                running |= {unit.remote(name, there, watch): name for name in schedule.ready()}
+                if not running:
+                    break
+                (done,), _ = ray.wait(list(running))
+                name = running.pop(done)
+                try:
+                    with _own_errors():
+                        seconds = ray.get(done)
+                except XnerError as error:
+                    yield UnitResult(name, error=error)
+                else:
+                    schedule.finished(name)
+                    yield UnitResult(name, seconds)
         yield from schedule.left()
 
 
@@ -311,23 +324,36 @@ class RayFlow:
         # Never killed: what a lost node held is computed again, and counted.
         counter = _beside_driver(_Counter)
         counted = self.map(partial(_counted, counter=counter))
-        thread = ThreadPoolExecutor(1)
-        try:
-            holding = thread.submit(counted._dataset.materialize)
-            seen, done = 0, False
-            while not done:
-                done = bool(wait([holding], timeout=1).done)
-                now = ray.get(counter.total.remote())
-                # One that was started again begins with nothing.
-                report(max(0, now - seen))
-                seen = now
-            return holding.result()
-        finally:
-            # One who interrupts must not wait until all is read.
-            thread.shutdown(wait=False, cancel_futures=True)
+        holding = _begun(counted._dataset.materialize)
+        seen, done = 0, False
+        while not done:
+            done = bool(wait([holding], timeout=1).done)
+            now = ray.get(counter.total.remote())
+            # One that was started again begins with nothing.
+            report(max(0, now - seen))
+            seen = now
+        return holding.result()
 
     def __iter__(self) -> Iterator[pa.Table]:
         return _batches(self._dataset)
+
+
+def _begun(work: Callable[[], T]) -> Future[T]:
+    """What ``work()`` will give.
+
+    Its thread is a daemon, and not an executor's, for which Python waits at its end: one who
+    interrupts must not wait until all is read.
+    """
+    result = Future[T]()
+
+    def do() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=do, daemon=True).start()
+    return result
 
 
 class _Counter:
@@ -343,10 +369,19 @@ class _Counter:
         return self._rows
 
 
-def _run_unit(name: str, work: Callable[[str], None]) -> float:
+def _run_unit(name: str, work: Callable[[str], None], watch: _Watch) -> float:
     """Does one unit's work; the seconds that it took."""
+
+    def tried() -> None:
+        if watch.begin("run", name):
+            raise TransientError(f"{name}: given up, for it cost {_WHAT_LOST}")
+        try:
+            work(name)
+        finally:
+            watch.end("run", name)
+
     started = time.perf_counter()
-    _carrying(work, name)
+    _carrying(tried)
     return time.perf_counter() - started
 
 
@@ -359,6 +394,9 @@ def _data_context(block_bytes: int) -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = block_bytes
     context.shuffle_input_batch_bytes = _SORT_BATCH_BYTES
+    # Nodes may be waited for, and a shard may take its time: engine.shard_seconds is for those
+    # that hang.
+    context.execution_no_progress_timeout_s = -1
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     return context
@@ -483,6 +521,15 @@ class _Watch:
     tries: Any
     seconds: float | None
 
+    def begin(self, pool: str, shard: str) -> int:
+        """Take note of a try on this node; see :meth:`xner.engine.tries.Tries.begin`."""
+        node = ray.get_runtime_context().get_node_id()
+        return int(ray.get(self.tries.begin.remote(pool, shard, node)))
+
+    def end(self, pool: str, shard: str) -> None:
+        """Take note that it came to its end; see :meth:`xner.engine.tries.Tries.end`."""
+        ray.get(self.tries.end.remote(pool, shard))
+
 
 def _beside_driver(kind: type, *arguments: Any) -> Any:
     """An actor on the driver's node, which no run survives anyway."""
@@ -546,11 +593,11 @@ class _Actor:
         (row,) = parcel.drop_columns("table").to_pylist()
         if row["error"] is not None:
             return parcel
-        tries, shard = self._watch.tries, row["name"]
-        node = ray.get_runtime_context().get_node_id()
-        num_given_up = ray.get(tries.begin.remote(self._pool, shard, node))
+        shard = row["name"]
+        num_given_up = self._watch.begin(self._pool, shard)
         if num_given_up:
-            return _carrying(_given_up, shard, self._pool, num_given_up)
+            why = _carrying(_given_up, shard, self._pool, num_given_up)
+            return _parcel(shard, pa.table({}), why)
         try:
             for name, stage in self._stages:
                 parcel = _run(parcel, name, stage, self._watch.seconds)
@@ -564,18 +611,15 @@ class _Actor:
                 os._exit(1)
             raise
         finally:
-            ray.get(tries.end.remote(self._pool, shard))
+            self._watch.end(self._pool, shard)
 
 
-def _given_up(shard: str, pool: str, num_given_up: int) -> pa.Table:
-    """A parcel that reports the shard. Raises XnerError where there have been too many."""
-    message = (
-        f"{shard}: given up, for it cost {pool} its process {MAX_LOST} times: a step that hangs "
-        "(engine.shard_seconds) or crashes, or too little memory; the log says where it stood"
-    )
+def _given_up(shard: str, pool: str, num_given_up: int) -> str:
+    """What is said of the shard. Raises XnerError where there have been too many."""
+    message = f"{shard}: given up, for it cost {pool} {_WHAT_LOST}"
     if num_given_up > MAX_GIVEN_UP:
         raise XnerError(f"{num_given_up} shards were given up, the last of them {message}")
-    return _parcel(shard, pa.table({}), message)
+    return message
 
 
 def _run_in_task(parcel: pa.Table, steps: Sequence[Step], watch: _Watch) -> pa.Table:
@@ -593,24 +637,36 @@ def _run(parcel: pa.Table, name: str, stage: TableFunction, limit: float | None)
     return _packed(table, **row)
 
 
-def _read_parcel(name: str, read: Callable[[str], pa.Table]) -> pa.Table:
+def _read_parcel(name: str, read: Callable[[str], pa.Table], watch: _Watch) -> pa.Table:
+    num_given_up = watch.begin(_READER, name)
+    if num_given_up:
+        return _parcel(name, pa.table({}), _given_up(name, _READER, num_given_up))
     try:
         return _parcel(name, patiently(f"{name}: reading", read, name))
     except DataError as error:
         return _parcel(name, pa.table({}), str(error))
+    finally:
+        watch.end(_READER, name)
 
 
 def _parcel(name: str, table: pa.Table, error: str | None = None) -> pa.Table:
     return _packed(table, name=name, steps=[], seconds=[], error=error)
 
 
-def _commit_parcel(parcel: pa.Table, commit: Callable[[str, pa.Table], Statistics]) -> pa.Table:
+def _commit_parcel(
+    parcel: pa.Table, commit: Callable[[str, pa.Table], Statistics], watch: _Watch
+) -> pa.Table:
     """Commits the shard; what is left of the parcel is its statistics, as JSON."""
     (row,) = parcel.drop_columns("table").to_pylist()
-    record = None
+    record, shard = None, row["name"]
+    if row["error"] is None and (num_given_up := watch.begin(_WRITER, shard)):
+        row["error"] = _carrying(_given_up, shard, _WRITER, num_given_up)
     if row["error"] is None:
-        what = f"{row['name']}: committing"
-        statistics = _carrying(patiently, what, commit, row["name"], _unpacked(parcel))
+        try:
+            what = f"{shard}: committing"
+            statistics = _carrying(patiently, what, commit, shard, _unpacked(parcel))
+        finally:
+            watch.end(_WRITER, shard)
         record = json.dumps(statistics.to_dict())
     fields = [_PARCEL.field(name) for name in row]
     result = pa.Table.from_pylist([row], schema=pa.schema(fields))

@@ -10,7 +10,7 @@ many rows is broken, not poisoned, and its exception ends the run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
@@ -72,12 +72,12 @@ class Guarded:
             rows = table.drop_columns(_ERROR.name)
         sound = [number for number, error in enumerate(errors) if error is None]
         if len(sound) < len(errors):
-            rows = rows.take(sound)
+            rows = rows.take(_numbers(sound))
         try:
             result = self._ask(rows)
         # What Rust code raises when it panics is no Exception.
         except BaseException as error:
-            if not _is_of_rows(error):
+            if not rows.num_rows or not _is_of_rows(error):
                 raise
             poisoned = self._poisoned(rows, error)
             result = self._without(poisoned, rows, error)
@@ -124,7 +124,7 @@ class Guarded:
         self, poisoned: Mapping[int, BaseException], rows: pa.Table, error: BaseException
     ) -> pa.Table:
         """The result of the rows that are not poisoned. Raises ``error`` where there is none."""
-        rest = rows.take([number for number in range(rows.num_rows) if number not in poisoned])
+        rest = rows.take(_numbers(set(range(rows.num_rows)).difference(poisoned)))
         try:
             result = self._ask(rest)
         except BaseException as again:
@@ -136,7 +136,7 @@ class Guarded:
             self._name,
             len(poisoned),
             rows.num_rows,
-            ", ".join(rows["pair_id"].take(sorted(poisoned)).to_pylist()),
+            ", ".join(rows["pair_id"].take(_numbers(poisoned)).to_pylist()),
             exc_info=error,
         )
         return result
@@ -144,17 +144,18 @@ class Guarded:
 
 def _is_of_rows(error: BaseException) -> bool:
     """Whether rows may be to blame, and not the settings, the machine, or who interrupts."""
-    names = _class_names(error)
-    if isinstance(error, XnerError | OSError | MemoryError) or "OutOfMemoryError" in names:
+    if isinstance(error, XnerError | OSError | MemoryError) or is_of_device(error):
         return False
-    if is_of_device(error):
-        return False
-    return isinstance(error, Exception) or "PanicException" in names
+    return isinstance(error, Exception) or "PanicException" in _class_names(error)
 
 
 def is_of_device(error: BaseException) -> bool:
-    """Whether an accelerator failed: every later call of this process that uses it will, too."""
-    return "AcceleratorError" in _class_names(error)
+    """Whether an accelerator is what fails, so that another process may do what this one cannot.
+
+    After an AcceleratorError every later call of this process that uses it fails, too. Its memory
+    may be full of what another process holds: a stage halves its batches before it says so.
+    """
+    return not _class_names(error).isdisjoint(("AcceleratorError", "OutOfMemoryError"))
 
 
 def _class_names(error: BaseException) -> set[str]:
@@ -168,6 +169,11 @@ def _give_up(error: BaseException, why: str) -> NoReturn:
     raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
+def _numbers(rows: Iterable[int]) -> pa.Array:
+    """Ascending. Typed, for of an empty list pyarrow does not see that it would hold numbers."""
+    return pa.array(sorted(rows), pa.int64())
+
+
 def _conserved(result: pa.Table, table: pa.Table, errors: Sequence[str | None]) -> pa.Table:
     """The rows of ``result`` at the places without an error, those of ``table`` at the others."""
     sound = [number for number, error in enumerate(errors) if error is None]
@@ -178,7 +184,7 @@ def _conserved(result: pa.Table, table: pa.Table, errors: Sequence[str | None]) 
         return result
     if _ERROR.name not in result.column_names:
         result = result.append_column(_ERROR, pa.nulls(len(sound), _ERROR.type))
-    lost = table.take(marked)
+    lost = table.take(_numbers(marked))
     columns = []
     for field in result.schema:
         if field.name == _ERROR.name:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +37,7 @@ from xner.models import eflomal
 from xner.models.folders import content_hash, entity_types, read_settings, resolve
 from xner.models.word_links import require_languages_of
 from xner.shards import schema
-from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run, input_shards
+from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run, input_shards, record_of
 from xner.shards.remote import ask
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
@@ -68,13 +67,13 @@ class CorpusProjection:
         _check_labels(config.quality, labels, f"the teacher {config.teacher.model}")
         pairs = Folder.at(config.pairs)
         _check_apart(Folder.at(config.output), "pairs", pairs)
-        names, prepared = input_shards(pairs), _preparation(pairs)
-        if prepared is not None:
+        names, made_by = input_shards(pairs), record_of(pairs)
+        if made_by.get("job") == "prepare_corpus":
             _check_finished(pairs, names)
         if aligner.links is not None:
             _check_languages(pairs, aligner.links)
         fingerprint = {
-            "pairs": prepared or str(pairs),
+            "pairs": made_by.get("fingerprint", str(pairs)),
             "teacher": model_identity(teacher, teacher_folder),
             "aligner": identity,
             "quality": config.quality.model_dump(mode="json"),
@@ -126,7 +125,7 @@ class CorpusRelabelling:
         student, student_folder = model_found(config.student)
         pseudo = Folder.at(config.pseudo)
         _check_apart(Folder.at(config.output), "pseudo", pseudo)
-        made_by = pseudo.read_record(RUN_FILE) or {}
+        made_by = record_of(pseudo)
         fingerprint = {
             **_told_on(made_by, "teacher", "aligner", "quality"),
             "pseudo": made_by.get("fingerprint", str(pseudo)),
@@ -174,7 +173,7 @@ class CorpusRefiltering:
         """Find the shards. Raises ConfigError for shards that a student had a say in."""
         pseudo = Folder.at(config.pseudo)
         _check_apart(Folder.at(config.output), "pseudo", pseudo)
-        made_by = pseudo.read_record(RUN_FILE) or {}
+        made_by = record_of(pseudo)
         fingerprint = {
             **_told_on(made_by, "pairs", "teacher", "aligner"),
             "pseudo": made_by.get("fingerprint", str(pseudo)),
@@ -233,24 +232,6 @@ def _labels_of(pseudo: Folder, name: str) -> list[str]:
             f"{pseudo}/{name}: its footer does not name the tags; expected a shard of "
             "project_corpus or relabel"
         ) from error
-
-
-def _preparation(pairs: Folder) -> str | None:
-    """The fingerprint of the run that wrote the pairs; None where no run did.
-
-    Of the pairs of one language it is the fingerprint of the folder above and this folder's name.
-    """
-    record = pairs.read_record(RUN_FILE)
-    if record is not None:
-        return str(record.get("fingerprint", pairs))
-    if pairs.parent is None:
-        return None
-    # What lies above need not be ours, nor for us to read.
-    with suppress(ConfigError, DataError):
-        record = pairs.parent.read_record(RUN_FILE)
-    if record is None or record.get("job") != "prepare_corpus":
-        return None
-    return f"{record['fingerprint']}/{pairs.name}"
 
 
 def _check_apart(output: Folder, key: str, inputs: Folder) -> None:

@@ -25,7 +25,7 @@ from xner.report.findings import findings
 from xner.report.last_run import last_run
 from xner.report.plots import score_plot
 from xner.report.sample import Sample
-from xner.shards.ledger import RUN_FILE, SUMMARY_FILE, input_shards
+from xner.shards.ledger import RUN_FILE, SUMMARY_FILE, input_shards, record_of
 from xner.shards.schema import PSEUDO, SINCE_VERSION_3
 from xner.shards.storage import Folder
 
@@ -72,7 +72,7 @@ class CorpusReport:
         """Find the shards and read what other jobs say. Raises ConfigError and DataError."""
         pseudo = Folder.at(config.pseudo)
         names = input_shards(pseudo)
-        made_by = pseudo.read_record(RUN_FILE) or {}
+        made_by = record_of(pseudo)
         return cls(
             config,
             pseudo,

@@ -36,9 +36,6 @@ SECONDS = 60.0
 
 _RENEWALS = 4  # In the length of a lease: some may fail.
 
-# Clocks that differ by more are not to be reckoned with.
-_CLOCKS_DIFFER_SECONDS = 600.0
-
 _log = logging.getLogger(__name__)
 
 
@@ -70,23 +67,36 @@ class Holder:
     @classmethod
     def here(cls, job: str) -> Holder:
         """The run in this process."""
-        pid = os.getpid()
+        pid, started = os.getpid(), None
+        with contextlib.suppress(OSError):
+            _, started = _state(pid)
         return cls(
             job=job,
             user=_user(),
             host=socket.gethostname(),
             pid=pid,
             machine=_machine(),
-            started=_started(pid),
+            started=started,
             submission=_submission(),
         )
 
     @property
     def lives(self) -> bool | None:
         """Whether its process is there; None where that cannot be told from here."""
-        if self.machine is None or self.machine != _machine():
+        if self.started is None or self.machine is None or self.machine != _machine():
             return None
-        return _started(self.pid) == self.started
+        try:
+            state, started = _state(self.pid)
+        except OSError:
+            # The system may hide what others run (hidepid, in proc(5)), but not that it is there.
+            try:
+                os.kill(self.pid, 0)
+            except ProcessLookupError:
+                return False
+            except PermissionError:
+                pass
+            return None
+        return state not in "ZX" and started == self.started
 
     def __str__(self) -> str:
         submitted = f" ({self.submission})" if self.submission else ""
@@ -101,7 +111,6 @@ class _Found:
     content: bytes
     holder: Holder | None = None
     since: str = "?"
-    expires: str = "9999-01-01T00:00:00+00:00"
 
     def __str__(self) -> str:
         return f"{self.holder or 'an unknown run'}, since {self.since}"
@@ -166,6 +175,8 @@ class Lease:
                 break
         for each in found:
             self._remove(each.number)
+        # What their renewals left half-written when they were killed.
+        self._folder.remove_leftovers()
         if latest is not None:
             _log.info("output %s: taken over from %s", self._output, latest)
 
@@ -174,8 +185,7 @@ class Lease:
         lives = found.holder.lives if found.holder is not None else None
         if lives:
             raise self._held(found)
-        expired = datetime.fromisoformat(found.expires).timestamp()
-        return lives is False or self._clock.now() > expired + _CLOCKS_DIFFER_SECONDS
+        return lives is False
 
     def _held(self, found: _Found) -> TransientError:
         return TransientError(
@@ -278,9 +288,7 @@ class Lease:
 def _parsed(number: int, content: bytes) -> _Found:
     try:
         record = json.loads(content)
-        holder = Holder(**record["holder"])
-        datetime.fromisoformat(record["expires"])
-        return _Found(number, content, holder, record["since"], record["expires"])
+        return _Found(number, content, Holder(**record["holder"]), record["since"])
     except (ValueError, TypeError, KeyError):
         return _Found(number, content)
 
@@ -306,17 +314,14 @@ def _machine() -> str | None:
         return None
 
 
-def _started(pid: int) -> int | None:
-    """When a process of this machine was started, in the kernel's ticks; None if it runs no more.
+def _state(pid: int) -> tuple[str, int]:
+    """Of a process of this machine its state, and when it was started, in the kernel's ticks.
 
     See proc(5): the name, in parentheses, may hold anything; the state is the next field, and the
-    start the twentieth.
+    start the twentieth. Raises OSError where the system does not say.
     """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[19])
 
 
 def _submission() -> str | None:

@@ -13,7 +13,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,6 +32,8 @@ RUN_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
 DATA_FILE = "data.json"
 """What a tagger was trained and selected on; in its folder, beside the weights."""
+# The jobs whose output may be a folder of shards a language.
+_WRITE_SHARDS = ("prepare_corpus", "project_corpus", "relabel", "refilter")
 _STATISTICS_KEY = "xner.statistics"
 _VERSION_KEY = "xner_version"
 _FOOTERS_AT_ONCE = 32
@@ -130,6 +132,23 @@ def input_shards(inputs: Folder) -> list[str]:
     if not names:
         raise ConfigError(f"{inputs}: no shards (*{SHARD}) here")
     return names
+
+
+def record_of(inputs: Folder) -> dict[str, Any]:
+    """What ``run.json`` says of the run that wrote some shards; nothing where no run did.
+
+    Of the shards of one language it is that of the folder above, its fingerprint followed by this
+    folder's name.
+    """
+    record = inputs.read_record(RUN_FILE)
+    if record is not None or inputs.parent is None:
+        return record or {}
+    # What lies above need not be ours, nor for us to read.
+    with suppress(ConfigError, DataError):
+        record = inputs.parent.read_record(RUN_FILE)
+    if record is None or record.get("job") not in _WRITE_SHARDS:
+        return {}
+    return {**record, "fingerprint": f"{record['fingerprint']}/{inputs.name}"}
 
 
 def total_statistics(folder: Folder, names: Iterable[str]) -> Statistics:

@@ -184,3 +184,17 @@ def test_poison_refuses_a_stage_that_loses_rows() -> None:
     step = guarded(Step("label", lambda: lambda table: table.slice(1)))
     with pytest.raises(RuntimeError, match="5 rows in, 4 rows out"):
         step.make(*step.arguments)(pairs(5))
+
+
+def test_poison_is_not_looked_for_in_a_table_without_rows() -> None:
+    stage = Label(lambda sources: RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"))
+    with pytest.raises(RuntimeError, match="CUBLAS"):
+        Guarded("label", lambda: stage)(pairs(0))
+    assert stage.calls == [0]
+
+
+def test_poison_may_have_left_no_row_for_the_next_step() -> None:
+    table = pairs(2).append_column("error", pa.array(["align: KeyError"] * 2))
+    found = Guarded("label", lambda: raising_for([]))(table)
+    assert found["error"].equals(table["error"])
+    assert found["source_mentions"].to_pylist() == [[], []]

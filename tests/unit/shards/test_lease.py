@@ -40,12 +40,15 @@ def lease(folder: Folder, hands: Hands) -> Lease:
 
 
 def held_by(folder: Folder, holder: Holder, number: int = 1, beat: int = 0) -> None:
-    """A lease in the folder as a run that we cannot look into would have written it."""
+    """A lease in the folder as a run that we cannot look into would have written it.
+
+    By our clock it has run out; but of the two clocks theirs may be right.
+    """
     record = {
         "holder": asdict(holder),
         "since": "2026-01-01T00:00:00+00:00",
         "renewed": str(beat),
-        "expires": "2100-01-01T00:00:00+00:00",
+        "expires": "1969-01-01T00:00:00+00:00",
     }
     (folder / FOLDER).publish(f"{number}.json", json.dumps(record).encode())
 
@@ -88,6 +91,26 @@ def test_lease_of_a_dead_process_here_is_taken_over_at_once(folder: Folder) -> N
     lease(folder, hands).take()
     assert hands.time == 1_000_000.0
     assert (folder / FOLDER).names(".json") == ["2.json"]
+
+
+@pytest.mark.parametrize("error", [None, PermissionError])
+def test_lease_of_a_process_that_the_system_hides_is_watched(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, error: type[OSError] | None
+) -> None:
+    hands = Hands()
+    mine = lease(folder, hands)
+    hidden = Holder.here("relabel")
+    held_by(folder, hidden)
+
+    def raising(error: type[OSError] | None) -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr("os.kill", lambda pid, signal: raising(error))
+    monkeypatch.setattr("xner.shards.lease._state", lambda pid: raising(FileNotFoundError))
+    assert hidden.lives is None
+    mine.take()
+    assert hands.time - 1_000_000.0 >= SECONDS
 
 
 def test_lease_of_a_silent_stranger_runs_out(folder: Folder) -> None:
@@ -149,6 +172,15 @@ def test_lease_that_nobody_can_read_counts_as_held(folder: Folder) -> None:
     lease(folder, hands).take()
     assert hands.time - 1_000_000.0 >= SECONDS
     assert (folder / FOLDER).names(".json") == ["4.json"]
+
+
+def test_lease_leaves_nothing_of_a_renewal_that_was_killed(folder: Folder) -> None:
+    held_by(folder, STRANGER)
+    (folder / FOLDER).create("_tmp-0-1.json", b"{")
+    with lease(folder, Hands()):
+        pass
+    left = folder.filesystem.find((folder / FOLDER).path(""))
+    assert left == []
 
 
 def test_lease_ignores_files_that_are_none(folder: Folder) -> None:

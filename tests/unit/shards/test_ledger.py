@@ -9,7 +9,7 @@ import pytest
 import xner
 from xner.errors import ConfigError, DataError
 from xner.shards import ledger
-from xner.shards.ledger import Run, statistics_of, total_statistics
+from xner.shards.ledger import Run, record_of, statistics_of, total_statistics
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -28,6 +28,19 @@ def test_ledger_pending_is_inputs_less_outputs(tmp_path: Path) -> None:
     run.commit("a/2.parquet", pa.table({"x": [1]}), Statistics(rows=1, status={"ok": 1}))
     assert run.pending(inputs) == ["a/1.parquet", "b/1.parquet"]
     assert run.done() == ["a/2.parquet"]
+
+
+@pytest.mark.parametrize("job", ["prepare_corpus", "project_corpus", "relabel", "refilter"])
+def test_ledger_record_of_one_language_is_that_of_the_run(tmp_path: Path, job: str) -> None:
+    whole, language = Folder.at(str(tmp_path)), Folder.at(str(tmp_path / "en-de"))
+    language.publish("1.parquet", b"")
+    assert record_of(language) == record_of(whole) == {}
+    whole.publish_json("run.json", {"job": job, "teacher": "T", "fingerprint": "F"})
+    assert record_of(whole) == {"job": job, "teacher": "T", "fingerprint": "F"}
+    assert record_of(language) == {"job": job, "teacher": "T", "fingerprint": "F/en-de"}
+    for other in ({"job": "train_tagger", "fingerprint": "F"}, ["not ours"]):
+        whole.publish_json("run.json", other)
+        assert record_of(language) == {}
 
 
 def test_ledger_no_input_is_a_config_error(tmp_path: Path) -> None:

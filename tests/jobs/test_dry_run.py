@@ -1,0 +1,63 @@
+"""``--dry-run`` of the jobs that go on in their output folder: what they refuse, it refuses."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from xner.config import (
+    ExportConfig,
+    PrepareConfig,
+    ProjectConfig,
+    RefilterConfig,
+    RelabelConfig,
+)
+from xner.errors import ConfigError
+from xner.shards import schema
+from xner.shards.ledger import Run
+from xner.shards.statistics import Statistics
+from xner.shards.storage import Folder
+
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+@pytest.mark.parametrize(
+    "job", ["prepare_corpus", "project_corpus", "relabel", "refilter", "export"]
+)
+def test_dry_run_refuses_the_folder_of_another_run(
+    project_config: Callable[..., ProjectConfig], models: Path, tmp_path: Path, job: str
+) -> None:
+    pseudo = Folder.at(str(tmp_path / "pseudo"))
+    table = schema.with_tag_names(schema.PSEUDO.empty_table(), ["O", "B-LOC", "I-LOC"])
+    made_by = Run(pseudo, "project_corpus", {})
+    made_by.open()
+    made_by.commit("1.parquet", table, Statistics())
+    output = tmp_path / "out"
+    given = {"pseudo": str(pseudo), "output": str(output)}
+    texts = [tmp_path / name for name in ("x.en", "x.de")]
+    for text in texts:
+        text.write_text("one\n")
+    bitext = {"corpus": "X", "target_lang": "de", "path": texts[0], "target_path": texts[1]}
+    config = {
+        "prepare_corpus": lambda: PrepareConfig.model_validate(
+            {
+                "target_langs": ["de"],
+                "bitexts": [{key: str(value) for key, value in bitext.items()}],
+                "output": str(output),
+            }
+        ),
+        "project_corpus": lambda: project_config(output),
+        "relabel": lambda: RelabelConfig.model_validate(
+            {**given, "student": {"model": str(models / "teacher")}}
+        ),
+        "refilter": lambda: RefilterConfig.model_validate({**given, "quality": {}}),
+        "export": lambda: ExportConfig.model_validate({**given, "format": "jsonl"}),
+    }[job]()
+    plan = runpy.run_path(str(JOBS / f"{job}.py"))["plan"]
+    assert plan(config)
+    Run(Folder.at(str(output)), job, {"of": "another"}).open()
+    with pytest.raises(ConfigError, match="belongs to another run"):
+        plan(config)
