@@ -45,7 +45,7 @@ _SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 def run_job(
     record: type[Settings],
     main: Callable[[Settings], None],
-    plan: Callable[[Settings], Mapping[str, str]] | None = None,
+    plan: Callable[[Settings], Mapping[str, str]],
     arguments: Sequence[str] | None = None,
 ) -> NoReturn:
     """Run a job from its command line and exit: 0, or the exit code of the error's class.
@@ -70,7 +70,7 @@ def run_job(
         if options.dry_run:
             recipe = tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
             print(without_credentials(recipe))
-            print_summary("What would be done", plan(settings) if plan else {})
+            print_summary("What would be done", plan(settings))
         else:
             main(settings)
     except XnerError as error:
