@@ -29,6 +29,20 @@ def main(config: BenchmarkConfig) -> None:
     print_summary("What the same text would cost (computed)", summary["costs"])
 
 
+def plan(config: BenchmarkConfig) -> Mapping[str, str]:
+    """What would be done, for ``--dry-run``."""
+    training = f"{config.training_steps} steps of {config.training_tokens:,} sub-words"
+    return {
+        "text": f"{config.num_pairs:,} pairs of {config.pairs or 'made sentences'}",
+        "encoder": config.encoder,
+        "contestants": ", ".join(["ours", *config.opponents]),
+        "rounds": str(config.repetitions),
+        "training": training if config.training_steps else "left out",
+        "Ray": f"about {config.ray_seconds:g} s each way" if config.ray_seconds else "left out",
+        "output": str(Folder.at(config.output)),
+    }
+
+
 def shown(summary: Mapping[str, Any]) -> dict[str, str]:
     """The figures for people; what could not be measured with the reason."""
     machine, left_out = summary["machine"], summary["left_out"]
@@ -63,4 +77,4 @@ def shown(summary: Mapping[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    run_job(BenchmarkConfig, main)
+    run_job(BenchmarkConfig, main, plan)

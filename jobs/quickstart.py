@@ -77,6 +77,20 @@ def main(config: QuickstartConfig) -> None:
     world.report(languages, seconds)
 
 
+def plan(config: QuickstartConfig) -> Mapping[str, str]:
+    """What would be done, for ``--dry-run``."""
+    corpora, languages = " and ".join(miniature.CORPORA), ", ".join(TARGET_LANGS)
+    return {
+        "text": f"{config.pairs:,} pairs each of {corpora}, of en and {languages}",
+        "teacher": f"learns from {config.teacher_sentences:,} labelled English sentences",
+        "aligner": f"learns from {config.aligner_examples:,} examples a language, twice that of zh",
+        "student": "learns from what project_corpus labels",
+        "scored on": f"{config.test_sentences:,} sentences a language",
+        "engine": config.engine.kind,
+        "output": str(Folder.at(config.output)),
+    }
+
+
 class _World:
     """The miniature world in a folder, and what is made of it step by step."""
 
@@ -272,4 +286,4 @@ def _mentions(row: Mapping[str, Any]) -> list[Mention]:
 
 
 if __name__ == "__main__":
-    run_job(QuickstartConfig, main)
+    run_job(QuickstartConfig, main, plan)

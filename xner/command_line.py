@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import re
 import signal
 import sys
@@ -37,14 +38,14 @@ _HELP_WIDTH = 80
 # How pydantic calls the types of a setting that may have one of several.
 _TRIED = re.compile(r"constrained-\w+|literal\[.*\]")
 
-# Where Ray unpacks the working directories of jobs.
-_COPIES = "working_dir_files"
+# The variable, of this very name, that Ray sets for the entry point of a submitted job.
+_SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 def run_job(
     record: type[Settings],
     main: Callable[[Settings], None],
-    plan: Callable[[Settings], Mapping[str, str]] | None = None,
+    plan: Callable[[Settings], Mapping[str, str]],
     arguments: Sequence[str] | None = None,
 ) -> NoReturn:
     """Run a job from its command line and exit: 0, or the exit code of the error's class.
@@ -69,7 +70,7 @@ def run_job(
         if options.dry_run:
             recipe = tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
             print(without_credentials(recipe))
-            print_summary("What would be done", plan(settings) if plan else {})
+            print_summary("What would be done", plan(settings))
         else:
             main(settings)
     except XnerError as error:
@@ -82,12 +83,17 @@ def run_job(
 
 
 def _check_output(settings: BaseModel) -> None:
-    """Refuse to write into the copy of a working directory that Ray makes for a submitted job."""
+    """Refuse to write into the folder that a submitted job is started in."""
     output = getattr(settings, "output", None)
-    is_copy = _COPIES in Path.cwd().parts
-    if output is not None and is_copy and "://" not in output and not Path(output).is_absolute():
+    is_submitted = _SUBMITTED in os.environ
+    if (
+        output is not None
+        and is_submitted
+        and "://" not in output
+        and not Path(output).is_absolute()
+    ):
         raise ConfigError(
-            f"output = {output!r}: this job runs in a copy of the folder that was submitted, which "
+            f"output = {output!r}: a submitted job runs in a folder of Ray's on one machine, which "
             "is thrown away with what is written there; name a URL or an absolute path"
         )
 

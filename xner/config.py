@@ -71,7 +71,9 @@ class PoolConfig(Record):
 class ModelConfig(Record):
     """A trained model and how to run it."""
 
-    model: str = Field(description="Model folder, or name on the Hugging Face hub.")
+    model: str = Field(
+        description="Model folder (a path or any fsspec URL), or name on the Hugging Face hub."
+    )
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: cuda if there.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -112,7 +114,7 @@ class LinksConfig(Record):
     model: str | None = Field(
         None,
         description="`hmm`: folder of train_word_aligner, by default what a shard alone teaches; "
-        "`similarity`: encoder, folder or hub name.",
+        "`similarity`: encoder, folder (a path or any fsspec URL) or hub name.",
     )
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     adapt: bool = Field(
@@ -155,7 +157,9 @@ class AlignerConfig(ModelConfig):
     """
 
     model: str | None = Field(  # type: ignore[assignment]
-        None, description="Entity aligner: model folder, or name on the Hugging Face hub."
+        None,
+        description="Entity aligner: model folder (a path or any fsspec URL), or name on the "
+        "Hugging Face hub.",
     )
     pool: PoolConfig | None = Field(  # type: ignore[assignment]
         None,
@@ -321,7 +325,7 @@ class BenchmarkConfig(Record):
     encoder: str = Field(
         "xlm-roberta-base",
         description="Random weights of the shape `minilm`, `xlm-roberta-base`, `xlm-roberta-large` "
-        "or, for tests, `tiny`; or a model folder or name on the hub.",
+        "or, for tests, `tiny`; or a model folder (a path or any fsspec URL) or name on the hub.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: cuda if there.")
     num_threads: Count | None = Field(None, description="Threads; by default what torch takes.")
@@ -666,7 +670,8 @@ class TrainTaggerConfig(Record):
 
     encoder: str = Field(
         "xlm-roberta-base",
-        description="Encoder or tagger to start from: hub name, folder, or `tiny` (from nothing).",
+        description="Encoder or tagger to start from: hub name, folder (a path or any fsspec URL), "
+        "or `tiny` (from nothing).",
     )
     replace_head: bool = Field(
         False,
@@ -780,7 +785,9 @@ class TrainAlignerConfig(Record):
     """`train_aligner`: alignment examples in, an entity aligner out."""
 
     encoder: str = Field(
-        "xlm-roberta-base", description="Encoder to start from: hub name, folder, or `tiny`."
+        "xlm-roberta-base",
+        description="Encoder to start from: hub name, folder (a path or any fsspec URL), or "
+        "`tiny`.",
     )
     layout: Literal["single", "packed"] = Field(
         "packed",
@@ -1068,7 +1075,8 @@ class StudyGridConfig(Record):
     encoders: list[str] = Field(
         ["xlm-roberta-base"],
         min_length=1,
-        description="Encoders, hub names or folders, that student and entity aligner start from.",
+        description="Encoders that student and entity aligner start from: hub names, or folders (a "
+        "path or any fsspec URL).",
     )
     teachers: list[str] = Field(
         [OWN_TEACHER],

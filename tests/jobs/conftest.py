@@ -89,7 +89,7 @@ def word_aligner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def project_config(models: Path, pairs: Path) -> Callable[..., ProjectConfig]:
     """The main job on these models, output first; thresholds so low that random scores pass."""
 
@@ -114,6 +114,25 @@ def project_config(models: Path, pairs: Path) -> Callable[..., ProjectConfig]:
         return ProjectConfig.model_validate({**values, **settings})
 
     return config
+
+
+@pytest.fixture(scope="session")
+def pseudo(
+    project_config: Callable[..., ProjectConfig],
+    pairs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Pseudo-labelled German shards, as random models see them; no row is refused."""
+    from xner.engine.recipes import CorpusProjection
+
+    output = tmp_path_factory.mktemp("pseudo")
+    quality = {"min_teacher_score": 0.1, "min_alignment_score": 0.0, "max_unplaced": 99}
+    projection = CorpusProjection.plan(
+        project_config(output, pairs=str(pairs / "en-de"), quality=quality)
+    )
+    projection.run.open()
+    assert all(result.error is None for result in projection.run_pending())
+    return output
 
 
 class StepsOnPaper:

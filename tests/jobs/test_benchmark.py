@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,13 @@ def test_benchmark_table_is_whole(tmp_path: Path) -> None:
     assert ("bf16" in summary) != ("bf16" in summary["left_out"])
     assert {cost["GPU"] for cost in summary["costs"]} >= {"L4", "H100"}
     assert "aten::" in (tmp_path / "profile" / "operators.txt").read_text()
+
+
+def test_benchmark_says_what_it_would_do() -> None:
+    plan = runpy.run_path(str(PROJECT / "jobs" / "benchmark.py"))["plan"]
+    told = plan(BenchmarkConfig.model_validate({**SMALL, "pairs": "data/pairs"}))
+    assert told["text"] == "12 pairs of data/pairs"
+    assert (told["training"], told["Ray"]) == ("2 steps of 1,024 sub-words", "left out")
 
 
 def test_benchmark_says_what_is_not_there(tmp_path: Path) -> None:

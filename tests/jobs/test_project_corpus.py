@@ -42,6 +42,14 @@ def run_inline(config: ProjectConfig) -> list[str]:
     return [result.name for result in projection.run_pending()]
 
 
+@pytest.fixture(scope="module")
+def projected(project_config: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the default settings make of the pairs; copied by whoever changes it."""
+    output = tmp_path_factory.mktemp("projected")
+    run_inline(project_config(output))
+    return output
+
+
 def shards(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.parquet")}
 
@@ -53,19 +61,15 @@ def rows(folder: Path) -> pa.Table:
     )
 
 
-def test_project_corpus_conserves_rows_and_counts_them(
-    project_config: Made, pairs: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "out"
-    run_inline(project_config(output))
-    given, made = Folder.at(str(pairs)), Folder.at(str(output))
+def test_project_corpus_conserves_rows_and_counts_them(pairs: Path, projected: Path) -> None:
+    given, made = Folder.at(str(pairs)), Folder.at(str(projected))
     assert made.names(".parquet") == given.names(".parquet") != []
     for name in given.names(".parquet"):
         before, after = given.read_table(name, schema.PAIRS), made.read_table(name, schema.PSEUDO)
         assert after.select(schema.PAIRS.names).equals(before)
         statistics = statistics_of(made, name)
         assert statistics.rows == before.num_rows == sum(statistics.status.values())
-    table = rows(output).to_pylist()
+    table = rows(projected).to_pylist()
     assert {row["status"] for row in table} == {"ok", "filtered"}
     for row in table:
         assert (row["status"] == "ok") == (row["reason"] is None)
@@ -79,11 +83,10 @@ def test_project_corpus_conserves_rows_and_counts_them(
 
 
 def test_project_corpus_shards_open_in_the_field_s_own_form(
-    project_config: Made, tmp_path: Path
+    projected: Path, tmp_path: Path
 ) -> None:
-    run_inline(project_config(tmp_path / "out"))
-    files = sorted(map(str, (tmp_path / "out").rglob("*.parquet")))
-    loaded = datasets.Dataset.from_parquet(files, cache_dir=str(tmp_path / "cache"))
+    files = sorted(map(str, projected.rglob("*.parquet")))
+    loaded = datasets.Dataset.from_parquet(files, cache_dir=str(tmp_path))
     names = loaded.features["ner_tags"].feature.names
     assert names[:3] == ["O", "B-PER", "I-PER"]
 
@@ -216,15 +219,18 @@ def test_project_corpus_batch_size_changes_no_mention(
     assert any(spans[0])
 
 
-def test_project_corpus_goes_on_where_it_was(project_config: Made, tmp_path: Path) -> None:
-    config = project_config(tmp_path / "out")
-    names = run_inline(config)
-    before = shards(tmp_path / "out")
-    for name in names[1:4]:
-        (tmp_path / "out" / name).unlink()
-    assert run_inline(config) == names[1:4]
-    assert shards(tmp_path / "out") == before
-    assert run_inline(config) == []
+def test_project_corpus_goes_on_where_it_was(
+    project_config: Made, projected: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(projected, output)
+    before = shards(output)
+    gone = sorted(before)[1:4]
+    for name in gone:
+        (output / name).unlink()
+    assert run_inline(project_config(output)) == gone
+    assert shards(output) == before
+    assert run_inline(project_config(output)) == []
 
 
 @pytest.mark.parametrize(
@@ -258,7 +264,7 @@ def test_project_corpus_refuses_what_cannot_be(
             return {key: placed(each) for key, each in value.items()}
         return str(places.get(str(value), value)) if isinstance(value, str) else value
 
-    run_inline(project_config(tmp_path / "out"))
+    CorpusProjection.plan(project_config(tmp_path / "out")).run.open()
     with pytest.raises(ConfigError) as refusal:
         run_inline(project_config(tmp_path / "out", **{k: placed(v) for k, v in settings.items()}))
     assert message in str(refusal.value)
@@ -408,10 +414,9 @@ def start(recipe: str, log: Path) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_project_corpus_survives_kill_9_and_termination_of_the_driver(
-    project_config: Made, tmp_path: Path
+    project_config: Made, projected: Path, tmp_path: Path
 ) -> None:
-    calm, killed = tmp_path / "calm", tmp_path / "killed"
-    run_inline(project_config(calm))
+    killed = tmp_path / "killed"
     log = tmp_path / "log"
     engine = {"kind": "ray", "num_cpus": 2}
     recipe = write_recipe(project_config(killed, engine=engine), tmp_path)
@@ -428,7 +433,7 @@ def test_project_corpus_survives_kill_9_and_termination_of_the_driver(
             assert job.wait(60) == 128 + signal.SIGTERM, log.read_text()
             said = re.search(r"stopped with (\d+) of (\d+) shards committed", log.read_text())
             assert said, log.read_text()
-            assert len(committed) <= int(said[1]) < int(said[2]) == len(shards(calm))
+            assert len(committed) <= int(said[1]) < int(said[2]) == len(shards(projected))
         job.wait()
         # Committed shards stay as they are, to the last moment of the dead run's workers.
         time.sleep(2)
@@ -436,10 +441,10 @@ def test_project_corpus_survives_kill_9_and_termination_of_the_driver(
             name = str(path)
             written = path.stat().st_mtime_ns
             assert committed.setdefault(name, written) == written, f"{name} was computed twice"
-    assert len(committed) < len(shards(calm)), "the kills came too late to show anything"
+    assert len(committed) < len(shards(projected)), "the kills came too late to show anything"
     assert start(recipe, log).wait() == 0, log.read_text()
 
-    assert shards(killed) == shards(calm)
+    assert shards(killed) == shards(projected)
     for name, written in committed.items():
         assert os.stat(name).st_mtime_ns == written, f"{name} was computed twice"
     assert [path for path in killed.rglob("_tmp*")] == []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from xner.config import QuickstartConfig
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = {"pairs": 60, "teacher_sentences": 1500, "aligner_examples": 600, "test_sentences": 60}
@@ -33,3 +36,12 @@ def test_quickstart_goes_the_whole_way(tmp_path: Path) -> None:
         assert all(0 <= score <= 1 for score in scores.values())
     page = (tmp_path / "out" / "report" / "index.html").read_text()
     assert "Scores against exact gold" in page
+
+
+def test_quickstart_says_what_it_would_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PROJECT / "jobs")
+    job = runpy.run_path(str(PROJECT / "jobs" / "quickstart.py"))
+    told = job["plan"](QuickstartConfig(**SMALL, output=str(tmp_path / "out")))
+    assert told["text"].startswith("60 pairs") and told["text"].endswith("en and de, es, nl, zh")
+    assert told["output"] == str(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -18,6 +18,7 @@ from xner.shards.storage import Folder
 
 main = runpy.run_path(str(Path(__file__).parents[2] / "jobs" / "refilter.py"))["main"]
 
+# That of the fixture `pseudo`.
 LENIENT = {"min_teacher_score": 0.1, "min_alignment_score": 0.0, "max_unplaced": 99}
 STRICT = {
     "min_teacher_score": 0.1,
@@ -28,35 +29,24 @@ STRICT = {
 }
 
 
-def project(config: ProjectConfig) -> Folder:
-    projection = CorpusProjection.plan(config)
-    projection.run.open()
-    assert all(result.error is None for result in projection.run_pending())
-    return projection.run.folder
-
-
 @pytest.fixture(scope="module")
 def projected(
-    models: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory
+    pseudo: Path,
+    pairs: Path,
+    project_config: Callable[..., ProjectConfig],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[dict[str, Any]], Folder]:
     """Projects the German pairs under a quality, each once."""
-    done: dict[str, Folder] = {}
+    done = {str(LENIENT): Folder.at(str(pseudo))}
 
     def under(quality: dict[str, Any]) -> Folder:
         if str(quality) not in done:
-            values = {
-                "pairs": str(pairs / "en-de"),
-                "output": str(tmp_path_factory.mktemp("pseudo")),
-                "teacher": {"model": str(models / "teacher"), "precision": "fp32"},
-                "aligner": {
-                    "model": str(models / "packed"),
-                    "precision": "fp32",
-                    "threshold": 0.004,
-                },
-                "quality": quality,
-                "engine": {"kind": "inline"},
-            }
-            done[str(quality)] = project(ProjectConfig.model_validate(values))
+            output = tmp_path_factory.mktemp("pseudo")
+            config = project_config(output, pairs=str(pairs / "en-de"), quality=quality)
+            projection = CorpusProjection.plan(config)
+            projection.run.open()
+            assert all(result.error is None for result in projection.run_pending())
+            done[str(quality)] = projection.run.folder
         return done[str(quality)]
 
     return under

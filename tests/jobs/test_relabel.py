@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from xner.config import ProjectConfig, RefilterConfig, RelabelConfig, TaggedSourceConfig
+from xner.config import RefilterConfig, RelabelConfig, TaggedSourceConfig
 from xner.corpora.tagged import read_tagged
-from xner.engine.recipes import CorpusProjection, CorpusRefiltering, CorpusRelabelling
+from xner.engine.recipes import CorpusRefiltering, CorpusRelabelling
 from xner.engine.stages import labels_in
 from xner.errors import ConfigError, DataError
 from xner.projection.combine import REASONS
@@ -24,30 +24,6 @@ from xner.text.mentions import Mention
 from xner.text.words import segment
 
 JOB = Path(__file__).parents[2] / "jobs" / "relabel.py"
-
-
-@pytest.fixture(scope="module")
-def pseudo(models: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pseudo-labelled German shards, as random models see them."""
-    output = tmp_path_factory.mktemp("pseudo")
-    config = ProjectConfig.model_validate(
-        {
-            "pairs": str(pairs / "en-de"),
-            "output": str(output),
-            "teacher": {"model": str(models / "teacher"), "precision": "fp32"},
-            "aligner": {
-                "model": str(models / "packed"),
-                "precision": "fp32",
-                "threshold": 0.004,
-            },
-            "quality": {"min_teacher_score": 0.1, "min_alignment_score": 0.0, "max_unplaced": 99},
-            "engine": {"kind": "inline"},
-        }
-    )
-    projection = CorpusProjection.plan(config)
-    projection.run.open()
-    assert all(result.error is None for result in projection.run_pending())
-    return output
 
 
 @pytest.fixture

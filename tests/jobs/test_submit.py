@@ -83,12 +83,12 @@ def dashboard(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def submit(
-    address: str, environment: dict[str, str], recipe: Path
+    address: str, environment: dict[str, str], recipe: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             *(RAY, "job", "submit", "--address", address, "--working-dir", ".", "--"),
-            *("python", "jobs/project_corpus.py", str(recipe)),
+            *("python", "jobs/project_corpus.py", str(recipe), *options),
         ],
         cwd=PROJECT,
         env=environment,
@@ -125,5 +125,7 @@ def test_submit_runs_the_main_job_on_the_cluster(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "pairs ok" in done.stdout
     assert "succeeded" in done.stdout
+    thrown_away = submit(address, environment, recipe, "--output", "out")
+    assert "output = 'out': a submitted job runs in" in thrown_away.stdout + thrown_away.stderr
     made = Folder.at(str(tmp_path / "out")).names(".parquet")
     assert made == Folder.at(str(pairs)).names(".parquet")

@@ -67,9 +67,17 @@ def test_encoder_weights_truncated(copy: Path) -> None:
 def test_encoder_device_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert encoder.pick_device("auto") == encoder.pick_device("cpu") == cpu
     with pytest.raises(ConfigError, match="no GPU"):
         encoder.pick_device("cuda")
+    # A GPU that this process was given, as Ray gives one to an actor, and that torch cannot use.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with pytest.raises(ConfigError, match=r"GPU 1 is reserved for this process .* finds none"):
+        encoder.pick_device("auto")
+    assert encoder.pick_device("cpu") == cpu
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert encoder.pick_device("auto") == cpu
     assert encoder.pick_precision("fp32", cpu) == torch.float32
     assert encoder.pick_precision("bf16", cpu) == torch.bfloat16
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)

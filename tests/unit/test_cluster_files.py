@@ -249,6 +249,20 @@ def test_ray_up_files_keep_to_the_schema_of_ray(name: str) -> None:
     assert nodes["gpu_spot"]["min_workers"] == 0
     text = {kind: json.dumps(node["node_config"]).lower() for kind, node in nodes.items()}
     assert {kind for kind, config in text.items() if "spot" in config} == {"cpu", "gpu_spot"}
+    # The image, and its constraints, hold everything; a type's own commands stand instead of all's.
+    assert config["setup_commands"] == config["head_setup_commands"] == []
+    for node in nodes.values():
+        commands = node.get("initialization_commands", config["initialization_commands"])
+        assert set(config["initialization_commands"]) <= set(commands)
+
+
+def test_ray_up_waits_for_the_driver_where_the_image_installs_it() -> None:
+    (config,) = documents("gcp")
+    for node in config["available_node_types"].values():
+        is_gpu = "GPU" in node["resources"]
+        assert ("install-nvidia-driver" in json.dumps(node["node_config"])) == is_gpu
+        commands = " ".join(node.get("initialization_commands", ()))
+        assert ("nvidia-smi" in commands) == is_gpu
 
 
 @pytest.mark.parametrize("name", RAY_UP)
@@ -337,9 +351,10 @@ def test_image_is_pinned_and_not_root() -> None:
 def test_image_pins_what_the_project_needs() -> None:
     project = pyproject()
     extras = project["optional-dependencies"]
+    (installed,) = re.findall(r"'\.\[(.+)\]'", (CLUSTER / "Dockerfile").read_text())
     needed = [
         *project["dependencies"],
-        *(each for name in ("s3", "gcs", "azure", "langid") for each in extras[name]),
+        *(each for name in installed.split(",") for each in extras[name]),
     ]
     lines = (CLUSTER / "constraints.txt").read_text().splitlines()
     pins = {

@@ -156,14 +156,15 @@ def test_command_line_dry_run_prints_a_recipe(
 
 
 def test_command_line_refuses_an_output_that_is_thrown_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = tmp_path / "session_1/runtime_resources/working_dir_files/_ray_pkg_1"
-    copy.mkdir(parents=True)
-    monkeypatch.chdir(copy)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     asked = ["--target_langs", "de", "--opus.corpora", "Tatoeba", "--dry-run"]
     assert exit_code([*asked, "--output", "data/pairs"]) == 2
-    assert "output = 'data/pairs': this job runs in a copy" in capsys.readouterr().err
+    assert (
+        "output = 'data/pairs': a submitted job runs in a folder of Ray's"
+        in capsys.readouterr().err
+    )
     for output in ("s3://bucket/pairs", "/data/pairs"):
         assert exit_code([*asked, "--output", output]) == 0
 

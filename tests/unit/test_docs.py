@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 # What imports torch and Ray is left to `make docs`: it takes a minute.
 LIGHT = ("config", "corpora", "errors", "projection", "shards", "text")
 
 
+@pytest.mark.slow
 def test_docs_are_made_without_a_warning(tmp_path: Path) -> None:
     names = [f"xner.{name}" for name in LIGHT]
     made = subprocess.run(

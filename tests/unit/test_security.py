@@ -91,7 +91,7 @@ def test_footer_that_is_no_text_is_a_data_error(tmp_path: Path) -> None:
 def test_dry_run_prints_no_credentials(capsys: pytest.CaptureFixture[str]) -> None:
     url = "s3://somekey:planted-secret@bucket/out"
     with pytest.raises(SystemExit):
-        run_job(_Settings, _main, arguments=["--output", url, "--dry-run"])
+        run_job(_Settings, _main, lambda _: {}, ["--output", url, "--dry-run"])
     printed = capsys.readouterr()
     assert "bucket/out" in printed.out
     assert "planted-secret" not in printed.out + printed.err

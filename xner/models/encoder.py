@@ -6,6 +6,7 @@ Only safetensors are read and no code that comes with a model is run, so that a 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from transformers.utils import logging as transformers_logging
 from xner.errors import ConfigError
 
 DEFAULT_WINDOW = 512
+
+# What the variable that names a process's GPUs says where it is given none.
+_NO_GPU = ("", "-1", "NoDevFiles")
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -162,10 +166,23 @@ def layers_of(encoder: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def pick_device(setting: str) -> torch.device:
-    """`auto`: cuda if there, else cpu. Raises ConfigError for a cuda that is not there."""
-    if setting == "cuda" and not torch.cuda.is_available():
+    """`auto`: cuda if there, else cpu.
+
+    Raises ConfigError for a cuda that is not there: asked for, or given to this process, as Ray
+    gives an actor the GPUs that it reserves.
+    """
+    if setting == "cpu" or torch.cuda.is_available():
+        return torch.device("cpu" if setting == "cpu" else "cuda")
+    if setting == "cuda":
         raise ConfigError("device = 'cuda', but torch finds no GPU here; 'auto' takes one if there")
-    return torch.device("cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu")
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if given not in _NO_GPU:
+        raise ConfigError(
+            f"GPU {given} is reserved for this process (CUDA_VISIBLE_DEVICES), but torch "
+            f"{torch.__version__} finds none: its build is without CUDA, or the driver does not "
+            "suit it; to compute on CPUs, reserve no GPU or set device = 'cpu'"
+        )
+    return torch.device("cpu")
 
 
 def pick_precision(setting: str, device: torch.device) -> torch.dtype:

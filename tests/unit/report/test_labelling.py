@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from xner.engine.flow import ClusterSize, ShardResult
-from xner.errors import DataError
+from xner.errors import ConfigError, DataError
 from xner.report.labelling import label_pending
 from xner.shards.ledger import Run
 from xner.shards.statistics import Statistics
@@ -59,3 +59,18 @@ def test_labelling_sums_this_run_and_those_before(
     assert (made["shards"], made["rows"]) == (2, 3)
     assert made["seconds_by_step"] == {"label": 1.0}
     assert [size["actors"] for size in made["cluster"]] == [{"label": 0}, {"label": 2}]
+
+
+def test_labelling_refuses_a_folder_that_is_another_one_on_the_workers(tmp_path: Path) -> None:
+    inputs, run = Folder.at(str(tmp_path / "in")), Run(Folder.at(str(tmp_path / "out")), "job", {})
+    inputs.publish("0.parquet", b"")
+
+    def run_pending(watch: Callable[[ClusterSize], None]) -> Iterator[ShardResult]:
+        # The same path on the disk of another machine.
+        there = Run(Folder.at(str(tmp_path / "another disk")), "job", {})
+        there.commit("0.parquet", pa.table({"x": [0]}), Statistics(1, {"ok": 1}))
+        yield ShardResult("0.parquet", Statistics(1, {"ok": 1}))
+
+    with pytest.raises(ConfigError, match=r"out: 0\.parquet was committed, but is not here"):
+        label_pending("job", run, inputs, run_pending)
+    assert not (tmp_path / "out" / "summary.json").exists()
