@@ -22,6 +22,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 # Two Rays that start at once on two cores need longer than Ray gives them.
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+# By itself Ray lets its workers wait for whoever wants the cores: here, for the other tests.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(scope="session")
