@@ -132,7 +132,7 @@ def test_refilter_refuses_what_it_cannot_judge(
     next(iter(relabelled.run_pending()))
     with pytest.raises(ConfigError, match=r"of relabel; expected project_corpus or refilter"):
         plan(tmp_path / "relabelled")
-    with pytest.raises(ConfigError, match=r"of no job; expected project_corpus"):
+    with pytest.raises(ConfigError, match=r"of prepare_corpus; expected project_corpus"):
         plan(pairs / "en-de")
     with pytest.raises(ConfigError, match=r"view: is, holds or lies in pseudo"):
         plan(tmp_path / "view")
