@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint audit benchmark chaos docs fuzz measure-aligner \
+.PHONY: help setup quickstart test test-cluster lint audit benchmark chaos docs fuzz measure-aligner \
 	measure-autoscaling measure-corpus measure-gpu measure-pipeline measure-projection measure-scale \
 	measure-student measure-training measure-wikipedia study-smoke clean
 
@@ -29,6 +29,9 @@ quickstart: $(READY) ## The whole way on the built-in data: up to nine minutes o
 
 test: lint ## Format, lint and type checks, then all tests.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-cluster: $(READY) ## The tests that start a cluster of their own: some minutes.
+	XNER_TEST_CLUSTER=1 $(BIN)/python -m pytest -m cluster
 
 lint: $(READY) ## Format, lint and type checks alone.
 	$(BIN)/ruff format --check .

@@ -64,6 +64,18 @@ def test_encoder_weights_truncated(copy: Path) -> None:
         encoder.load_encoder(copy)
 
 
+def test_encoder_code_of_a_model_folder_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "planted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    classes = {name: "planted.X" for name in ("AutoConfig", "AutoModel", "AutoTokenizer")}
+    record = {"model_type": "planted", "auto_map": classes}
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text(json.dumps(record))
+    for read in (encoder.load_config, encoder.load_tokenizer):
+        with pytest.raises(ConfigError):
+            read(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_encoder_device_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -98,6 +98,20 @@ def test_layers_jobs_answer_without_loading_what_computes() -> None:
     assert {"ray", "torch", "transformers"}.isdisjoint(done.stdout.split())
 
 
+def test_layers_unit_tests_need_neither_ray_nor_torch() -> None:
+    """Whatever the tests of this folder import, anywhere in them, loads none of the two."""
+    lines = {
+        ast.unparse(node)
+        for path in (PROJECT / "tests" / "unit").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import)
+        or (isinstance(node, ast.ImportFrom) and node.module != "__future__")
+    }
+    load = "\n".join([*sorted(lines), "import sys", "print(*sys.modules)"])
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=True)
+    assert {"ray", "torch", "transformers"}.isdisjoint(done.stdout.split())
+
+
 def test_layers_text_needs_the_standard_library_only() -> None:
     for path in (PROJECT / "xner" / "text").glob("*.py"):
         for module in imported(path):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -318,25 +317,6 @@ def test_label_studio_compares_the_text_that_was_marked(path: Path) -> None:
     marked["result"][0]["value"]["text"] = "Tom\\nDoe"
     (sentence,) = read(path, json.dumps([task("Tom\nDoe", marked)]), format="label-studio")
     assert sentence.tags == ("B-PER", "I-PER")
-
-
-def test_parquet_of_the_datasets_library_names_its_tags(tmp_path: Path) -> None:
-    names = datasets.ClassLabel(names=["O", "B-PER", "I-PER"])
-    features = datasets.Features(
-        id=datasets.Value("string"),
-        tokens=datasets.Sequence(datasets.Value("string")),
-        ner_tags=datasets.Sequence(names),
-    )
-    rows = {"id": ["0", "1"], "tokens": [["Tom", "Roe"], ["lebt"]], "ner_tags": [[1, 2], [0]]}
-    table = datasets.Dataset.from_dict(rows, features=features)
-    table.to_parquet(tmp_path / "train-0.parquet")
-    table.to_parquet(tmp_path / "train-1.parquet")
-    for path, num_files in ((tmp_path, 2), (tmp_path / "train-1.parquet", 1)):
-        sentences = read(path, format="parquet")
-        assert [sentence.text for sentence in sentences] == ["Tom Roe", "lebt"] * num_files
-        assert [sentence.tags for sentence in sentences][:2] == [("B-PER", "I-PER"), ("O",)]
-    swapped = read(tmp_path, format="parquet", tag_names=["O", "B-X", "I-X"])
-    assert swapped[0].tags == ("B-X", "I-X")
 
 
 def write_parquet(path: Path, tags: pa.Array, noted: dict[str, Any] | None = None) -> None:
