@@ -141,9 +141,14 @@ class Folder:
     def _info(self, name: str) -> dict[str, Any]:
         """What the location says of a file now: other processes may have written it since."""
         filesystem, path = self.filesystem, self.path(name).rstrip("/")
-        for cached in (path, path.rpartition("/")[0]):
-            filesystem.invalidate_cache(cached)
-        return dict(self._ask(lambda: filesystem.info(path), name))
+
+        def info() -> dict[str, Any]:
+            # Not every file system lets the folder's listing go with the file.
+            for cached in (path, self.path("").rstrip("/")):
+                filesystem.invalidate_cache(cached)
+            return dict(filesystem.info(path))
+
+        return self._ask(info, name)
 
     def children(self) -> list[dict[str, Any]]:
         """What the location says of the files and folders right in here; none where it is not."""
