@@ -73,7 +73,7 @@ def test_project_corpus_conserves_rows_and_counts_them(pairs: Path, projected: P
     assert {row["status"] for row in table} == {"ok", "filtered"}
     for row in table:
         assert (row["status"] == "ok") == (row["reason"] is None)
-        assert [row["target"].find(token) >= 0 for token in row["tokens"]]
+        assert row["tokens"] and all(token in row["target"] for token in row["tokens"])
         assert len(row["tokens"]) == len(row["ner_tags"])
         for mention in row["mentions"]:
             # A projected label is explained by a source mention of the same type.
