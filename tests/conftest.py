@@ -17,8 +17,13 @@ from typing import Any, ClassVar
 import fsspec
 import pytest
 import tenacity
+from hypothesis import settings
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+# How long an example takes, other processes of the machine decide.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 # Two Rays that start at once on two cores need longer than Ray gives them.
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")

@@ -181,7 +181,7 @@ def pods(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", [*KUBERNETES, "service-accounts"])
-def test_kubernetes_files_have_only_fields_that_exist(name: str) -> None:
+def test_kubernetes_files_have_only_fields_of_our_table(name: str) -> None:
     for document in documents(name):
         assert list(wrong_fields(document, KINDS[document["kind"]])) == []
         version = "ray.io/v1" if document["kind"].startswith("Ray") else "v1"

@@ -269,18 +269,23 @@ def test_survival_is_counted_for_as_long_as_a_run_lasts(local_ray: None) -> None
     next(iter(results))
     # A run that is left in the middle.
     del results
-    for _ in range(100):
-        alive = actors(actor_state_name="ALIVE").values()
-        left = [each for each in alive if each["ActorClassName"] == "Tries"]
-        if not left:
-            break
-        time.sleep(0.1)
-    assert not left
+    assert alive("Tries", 0) == []
 
 
 def counters(**wanted: str) -> list[dict[str, Any]]:
     found = actors(**wanted).values()
     return [each for each in found if each["ActorClassName"] == "_Counter"]
+
+
+def alive(kind: str, num: int) -> list[dict[str, Any]]:
+    """The actors of a class once there are so many, or after ten seconds: their ends take time."""
+    for _ in range(100):
+        found = actors(actor_state_name="ALIVE").values()
+        left = [each for each in found if each["ActorClassName"] == kind]
+        if len(left) == num:
+            break
+        time.sleep(0.1)
+    return left
 
 
 def test_survival_of_who_counts_what_is_read(local_ray: None, tmp_path: Path) -> None:
@@ -295,7 +300,7 @@ def test_survival_of_who_counts_what_is_read(local_ray: None, tmp_path: Path) ->
     def report(num_rows: int) -> None:
         reported.append(num_rows)
         if num_rows and not lost.exists():
-            (counter,) = counters(actor_state_name="ALIVE")
+            (counter,) = alive("_Counter", 1)
             os.kill(counter["Pid"], signal.SIGKILL)
             lost.touch()
 

@@ -73,7 +73,7 @@ def test_project_corpus_conserves_rows_and_counts_them(pairs: Path, projected: P
     assert {row["status"] for row in table} == {"ok", "filtered"}
     for row in table:
         assert (row["status"] == "ok") == (row["reason"] is None)
-        assert [row["target"].find(token) >= 0 for token in row["tokens"]]
+        assert row["tokens"] and all(token in row["target"] for token in row["tokens"])
         assert len(row["tokens"]) == len(row["ner_tags"])
         for mention in row["mentions"]:
             # A projected label is explained by a source mention of the same type.
@@ -420,14 +420,17 @@ def test_project_corpus_survives_kill_9_and_termination_of_the_driver(
     log = tmp_path / "log"
     engine = {"kind": "ray", "num_cpus": 2}
     recipe = write_recipe(project_config(killed, engine=engine), tmp_path)
-    moment = random.Random(time.time_ns())
+    seed = 0
+    print(f"moments of the kills drawn with seed {seed}")
+    moment = random.Random(seed)
     committed: dict[str, int] = {}
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
         job = start(recipe, log)
-        goal = len(committed) + moment.randint(number == signal.SIGTERM, 3)
+        # Of sixteen shards six at most: how many more are done until the kill, the machine decides.
+        goal = len(committed) + moment.randint(number == signal.SIGTERM, 2)
         while len(list(killed.rglob("*.parquet"))) < goal and job.poll() is None:
             time.sleep(0.02)
-        time.sleep(moment.random() * 0.3)
+        time.sleep(moment.random() * 0.1)
         job.send_signal(number)
         if number == signal.SIGTERM:
             assert job.wait(60) == 128 + signal.SIGTERM, log.read_text()

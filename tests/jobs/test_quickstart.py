@@ -33,7 +33,9 @@ def test_quickstart_goes_the_whole_way(tmp_path: Path) -> None:
     assert set(summary["languages"]) == {"de", "es", "nl", "zh"}
     for scores in summary["languages"].values():
         assert {"alignment_exact", "projection_f1", "student_f1", "transfer_f1"} <= set(scores)
-        assert all(0 <= score <= 1 for score in scores.values())
+        # Little as they learned: the aligner reads all languages, the teacher English alone.
+        assert scores["alignment_exact"] > 0.3
+        assert scores["transfer_f1"] < summary["teacher_f1"]
     page = (tmp_path / "out" / "report" / "index.html").read_text()
     assert "Scores against exact gold" in page
 

@@ -190,9 +190,7 @@ def test_wikidump_entities_are_refused(tmp_path: Path):
         read_head(str(path))
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=200)
     | st.lists(st.sampled_from([HEAD, *PAGES[:3], TAIL, "<page>", "</page>", "&x;", "\0"]))

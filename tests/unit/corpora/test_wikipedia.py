@@ -235,7 +235,7 @@ def test_wikipedia_windows_are_whole_sentences():
     assert list(windows("他来了。他走了。", [], 5)) == [(0, 4), (4, 8)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text("aB. 。!?", max_size=300), st.data())
 def test_wikipedia_windows_cover_the_text_and_cut_no_anchor(text: str, data: st.DataObject):
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=8)))
@@ -259,7 +259,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_PIECES | st.text(max_size=3), max_size=60), st.sampled_from(["de", "es", "zh"]))
 def test_wikipedia_every_anchor_is_resolved_or_refused(pieces: list[str], lang: str):
     examples, statistics = _read("".join(pieces), lang, max_chars=100)

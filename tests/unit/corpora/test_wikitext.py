@@ -101,7 +101,7 @@ _MARKUP = re.split(
 _SOUP = st.lists(st.sampled_from([*_MARKUP, "\n", " "]) | st.text(max_size=4), max_size=60)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(_SOUP, st.sampled_from(["de", "zh", "en"]))
 def test_wikitext_never_raises_and_counts_add_up(pieces: list[str], lang: str):
     wikitext = "".join(pieces)

@@ -49,8 +49,14 @@ def test_ledger_no_input_is_a_config_error(tmp_path: Path) -> None:
 
 
 def test_ledger_same_run_goes_on(tmp_path: Path) -> None:
-    a_run(tmp_path, teacher={"content": "abc"}).open()
-    a_run(tmp_path, teacher={"content": "abc"}).open()
+    first = a_run(tmp_path, teacher={"content": "abc"})
+    first.open()
+    first.commit("1.parquet", pa.table({"x": [1]}), Statistics())
+    record = first.folder.read("run.json")
+    again = a_run(tmp_path, teacher={"content": "abc"})
+    again.open()
+    assert again.done() == ["1.parquet"]
+    assert again.folder.read("run.json") == record
 
 
 def test_ledger_another_version_goes_on_with_one_warning(

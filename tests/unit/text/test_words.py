@@ -114,9 +114,9 @@ def test_segment_survives_odd_characters(text: str, words: str) -> None:
 @pytest.mark.parametrize("unit", ["a-", "a.", "a\u0301", "1,", "a'", "👩\u200d", "l'A", "\u0301"])
 def test_segment_is_linear_on_hostile_text(unit: str) -> None:
     text = unit * 100_000
-    started = time.perf_counter()
+    started = time.process_time()
     segment(text)
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 def test_segment_reads_more_than_a_megabyte_a_second() -> None:
