@@ -79,12 +79,15 @@ def test_encoder_code_of_a_model_folder_is_not_run(tmp_path: Path) -> None:
 def test_encoder_device_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("CUDA_VISIBLE_DEVICES", "RAY_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
     assert encoder.pick_device("auto") == encoder.pick_device("cpu") == cpu
     with pytest.raises(ConfigError, match="no GPU"):
         encoder.pick_device("cuda")
     # A GPU that this process was given, as Ray gives one to an actor, and that torch cannot use.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert encoder.pick_device("auto") == cpu
+    monkeypatch.setenv("RAY_JOB_ID", "ffffffff")
     with pytest.raises(ConfigError, match=r"GPU 1 is reserved for this process .* finds none"):
         encoder.pick_device("auto")
     assert encoder.pick_device("cpu") == cpu

@@ -29,6 +29,9 @@ from xner.errors import ConfigError
 
 DEFAULT_WINDOW = 512
 
+# The variable that Ray sets for its workers, and not for who connects to it.
+_OF_RAY = "RAY_JOB_ID"
+
 # What the variable that names a process's GPUs says where it is given none.
 _NO_GPU = ("", "-1", "NoDevFiles")
 
@@ -168,19 +171,19 @@ def layers_of(encoder: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 def pick_device(setting: str) -> torch.device:
     """`auto`: cuda if there, else cpu.
 
-    Raises ConfigError for a cuda that is not there: asked for, or given to this process, as Ray
-    gives an actor the GPUs that it reserves.
+    Raises ConfigError for a cuda that is not there: asked for, or given to this process by Ray, as
+    an actor gets the GPUs that it reserves.
     """
     if setting == "cpu" or torch.cuda.is_available():
         return torch.device("cpu" if setting == "cpu" else "cuda")
     if setting == "cuda":
         raise ConfigError("device = 'cuda', but torch finds no GPU here; 'auto' takes one if there")
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if given not in _NO_GPU:
+    if _OF_RAY in os.environ and given not in _NO_GPU:
         raise ConfigError(
             f"GPU {given} is reserved for this process (CUDA_VISIBLE_DEVICES), but torch "
             f"{torch.__version__} finds none: its build is without CUDA, or the driver does not "
-            "suit it; to compute on CPUs, reserve no GPU or set device = 'cpu'"
+            "suit it; to compute on CPUs, reserve no GPU (nor set the variable), or set device = 'cpu'"
         )
     return torch.device("cpu")
 
