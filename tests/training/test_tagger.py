@@ -218,7 +218,7 @@ def test_tagger_batches_say_what_an_outside_tag_may_hide(
 
 
 def test_tagger_learns_a_type_in_spite_of_a_source_that_does_not_mark_it(
-    trained_tagger: Path, tagged_file: Path, tagger_recipe: Any, tmp_path: Path
+    tagged_file: Path, tagger_recipe: Any, tmp_path: Path
 ) -> None:
     whole = {"path": str(tagged_file), "lang": "de"}
     people = people_only(tagged_file, tmp_path)

@@ -183,7 +183,7 @@ def pick_device(setting: str) -> torch.device:
         raise ConfigError(
             f"GPU {given} is reserved for this process (CUDA_VISIBLE_DEVICES), but torch "
             f"{torch.__version__} finds none: its build is without CUDA, or the driver does not "
-            "suit it; to compute on CPUs, reserve no GPU (nor set the variable), or set device = 'cpu'"
+            "suit it; to compute on CPUs, reserve no GPU, unset the variable, or set device = 'cpu'"
         )
     return torch.device("cpu")
 
