@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).resolve().parents[1] / "measurements" / "chaos.py"
 @pytest.mark.timeout(900)
 def test_chaos_changes_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, SCRIPT, tmp_path, "--kills", "5", "--shards", "24"],
+        [sys.executable, SCRIPT, tmp_path, "--kills", "5", "--shards", "48"],
         capture_output=True,
         text=True,
     )
@@ -34,7 +34,7 @@ def test_chaos_changes_nothing(tmp_path: Path) -> None:
     )
     assert summary["driver_runs"] == 2 and summary["driver_failures"] == 0
     assert summary["identical"] and summary["each_shard_once"]
-    assert summary["rows_in"] == summary["rows_out"] == 24 * 40
+    assert summary["rows_in"] == summary["rows_out"] == 48 * 40
     assert summary["mentions"] > 100
 
 
