@@ -224,16 +224,17 @@ def require_parallel(gold: Sequence[GoldPair], where: str) -> None:
     if len(gold) < _MIN_TESTED:
         return
     slips = [slip for slip in range(-_MAX_SLIP, _MAX_SLIP + 1) if slip]
-    near = _fits(gold, [0, *slips])
     afar = np.linspace(_MAX_SLIP + 1, len(gold) - _MAX_SLIP - 1, _NUM_AFAR, dtype=int)
-    far = _fits(gold, [0, *afar.tolist()])
+    fits = _fits(gold, [0, *slips, *afar.tolist()])
+    near, far = fits[:, : 1 + len(slips)], np.delete(fits, range(1, 1 + len(slips)), axis=1)
     borders = list(range(0, max(1, len(gold) - _STRETCH + 1), _STRETCH))
     for first, end in zip(borders, [*borders[1:], len(gold)], strict=True):
-        advantages = [_advantage(near[first:end], column) for column in range(len(slips) + 1)]
-        best = int(np.argmax(advantages[1:]))
-        if advantages[0] >= _MIN_T:
+        stretch = near[first:end]
+        if _advantage(stretch, 0) >= _MIN_T:
             continue
-        if min(advantages[1 + best], _t(near[first:end, 1 + best] - near[first:end, 0])) >= _MIN_T:
+        advantages = [_advantage(stretch, column) for column in range(1, 1 + len(slips))]
+        best = int(np.argmax(advantages))
+        if min(advantages[best], _t(stretch[:, 1 + best] - stretch[:, 0])) >= _MIN_T:
             verdict = f"have slipped: sentence n fits translation n{slips[best]:+d}"
         elif _advantage(far[first:end], 0) < _MIN_T:
             verdict = "are no translations of each other: shuffled, or from different texts"

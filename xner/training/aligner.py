@@ -41,7 +41,7 @@ from xner.models.aligner import (
     save_aligner,
     targets,
 )
-from xner.models.encoder import load_tokenizer, window_length
+from xner.models.encoder import window_length
 from xner.models.folders import AlignerSettings
 from xner.projection.calibration import IDENTITY, calibration_error, fit_calibration
 from xner.projection.decode import Candidate, candidates
@@ -97,8 +97,7 @@ class AlignerTask:
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerFast:
-        with self.encoder.files() as folder:
-            return load_tokenizer(folder)
+        return self.encoder.tokenizer()
 
     @cached_property
     def _names(self) -> Names:

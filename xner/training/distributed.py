@@ -35,7 +35,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from xner.config import OptimizationConfig
-from xner.corpora.tagged import Item, Result
+from xner.corpora.tagged import Item, Result, in_turn
 from xner.errors import XnerError
 from xner.models.encoder import encoders_in, layers_of, pick_precision
 from xner.shards.storage import Folder
@@ -76,7 +76,7 @@ def map_on_ray(function: Callable[[Item], Result], items: Sequence[Item]) -> Ite
     started its processes. Raises what the function does.
     """
     if len(items) <= _FEW_ITEMS:
-        yield from map(function, items)
+        yield from in_turn(function, items)
         return
     task = ray.remote(num_cpus=1, max_retries=_MAX_FAILURES)(_call)
     there = ray.put(function)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerFast
+
+from xner.models.characters import add_to_tokenizer
+from xner.models.encoder import load_tokenizer
 from xner.models.folders import content_hash, resolve
 from xner.models.tiny import new_encoder_folder
 from xner.shards.storage import Folder
@@ -35,6 +39,13 @@ class Encoder:
         else:
             with local_copy(self.folder) as path:
                 yield path
+
+    def tokenizer(self, characters: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+        """The encoder's tokenizer, loaded anew, with these characters as sub-words."""
+        with self.files() as folder:
+            tokenizer = load_tokenizer(folder)
+        add_to_tokenizer(tokenizer, characters)
+        return tokenizer
 
 
 def find_encoder(name: str, texts: Iterable[str], run_folder: Folder, seed: int) -> Encoder:

@@ -21,8 +21,6 @@ from transformers import PreTrainedTokenizerFast
 
 from xner.config import LossConfig, TaggedSourceConfig
 from xner.corpora.tagged import Mapper, Result, TaggedPart, TaggedSentence, tagged_parts
-from xner.models.characters import add_to_tokenizer
-from xner.models.encoder import load_tokenizer
 from xner.models.subwords import Sequences, offsets_of, ranges
 from xner.models.tagger import at_positions, collate, encode, label_ids
 from xner.text.iob2 import OUTSIDE, tags_of
@@ -130,7 +128,7 @@ class Surveyor:
 def surveyed(parts: Sequence[Part], surveyor: Surveyor, each: Mapper) -> list[Survey]:
     """What each source has; the sources are those that the parts are of, in order."""
     surveys = [Survey() for _ in range(1 + max(part.source for part in parts))]
-    found = told("examples read", each(surveyor, parts), len(parts))
+    found = _told("examples read", each(surveyor, parts), len(parts))
     for part, survey in zip(parts, found, strict=True):
         surveys[part.source].add(survey)
     return surveys
@@ -177,32 +175,33 @@ class PartEncoder:
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerFast:
-        with self.encoder.files() as folder:
-            tokenizer = load_tokenizer(folder)
-        add_to_tokenizer(tokenizer, self.characters)
-        return tokenizer
+        return self.encoder.tokenizer(self.characters)
 
     def __call__(self, part: Part) -> EncodedPart:
         kept = split(part, self.share)[1]
         texts, words = [s.text for s in kept], [s.words for s in kept]
-        encoded = encode(self._tokenizer, texts, words, self.max_length)
+        windows = encode(self._tokenizer, texts, words, self.max_length)
         weights = word_weights(kept, self.loss, self.mean_score)
         return EncodedPart(
-            input_ids=encoded.input_ids.astype(np.int32),
-            labels=label_ids(encoded, [s.tags for s in kept], self.tag_ids).astype(np.int16),
-            weights=None if weights is None else at_positions(encoded, weights, 0.0),
-            lengths=encoded.lengths.astype(np.int32),
-            sentence=encoded.text_index.astype(np.int32),
+            input_ids=windows.input_ids.astype(np.int32),
+            labels=label_ids(windows, [s.tags for s in kept], self.tag_ids).astype(np.int16),
+            weights=None if weights is None else at_positions(windows, weights, 0.0),
+            lengths=windows.lengths.astype(np.int32),
+            sentence=windows.text_index.astype(np.int32),
             num_sentences=len(kept),
         )
+
+
+def encoded(parts: Sequence[Part], encoder: PartEncoder, each: Mapper) -> list[EncodedPart]:
+    """All parts, encoded."""
+    return list(_told("examples encoded", each(encoder, parts), len(parts)))
 
 
 def mention_scores(sentences: Sequence[TaggedSentence], loss: LossConfig) -> np.ndarray:
     """What the loss weights words in mentions by, one number a word; empty where it does not."""
     if loss.weighting not in _SCORES:
         return np.empty(0)
-    inside = np.array([tag != OUTSIDE for s in sentences for tag in s.tags], bool)
-    return _word_scores(sentences, loss)[inside]
+    return _word_scores(sentences, loss)[_inside(sentences)]
 
 
 def word_weights(
@@ -219,9 +218,13 @@ def word_weights(
     if loss.weighting == "row":
         each = np.array([s.weight for s in sentences], np.float32)
         return np.repeat(each, np.array([len(s.words) for s in sentences], np.int64))
-    inside = np.array([tag != OUTSIDE for s in sentences for tag in s.tags], bool)
     scores = _word_scores(sentences, loss) / max(mean_score, 1e-6)
-    return np.where(inside, scores, 1.0).astype(np.float32)
+    return np.where(_inside(sentences), scores, 1.0).astype(np.float32)
+
+
+def _inside(sentences: Sequence[TaggedSentence]) -> np.ndarray:
+    """Whether each word of all sentences is in a mention."""
+    return np.array([tag != OUTSIDE for s in sentences for tag in s.tags], bool)
 
 
 # Where a word's scores have what this weighting asks for.
@@ -305,7 +308,7 @@ def meanings(label_sets: Sequence[Sequence[str]], tag_ids: Mapping[str, int]) ->
 # Progress
 
 
-def told(what: str, results: Iterable[Result], total: int) -> Iterator[Result]:
+def _told(what: str, results: Iterable[Result], total: int) -> Iterator[Result]:
     """The results as they come; how far they are goes to the log now and then."""
     last = time.monotonic()
     for number, result in enumerate(results, 1):

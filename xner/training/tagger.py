@@ -27,11 +27,10 @@ from xner.errors import ConfigError, without_credentials
 from xner.models.characters import (
     NO_NEW_CHARACTERS,
     NewCharacters,
-    add_to_tokenizer,
     unknown_characters,
     unknown_share,
 )
-from xner.models.encoder import load_config, load_tokenizer, window_length
+from xner.models.encoder import load_config, window_length
 from xner.models.losses import IGNORED, disagreement, token_loss
 from xner.models.tagger import Students, Tagger, new_model, save_tagger
 from xner.shards.ledger import DATA_FILE
@@ -47,12 +46,12 @@ from xner.training.examples import (
     Survey,
     Surveyor,
     Windows,
+    encoded,
     is_gold,
     mean_score,
     parts_of,
     split,
     surveyed,
-    told,
 )
 from xner.training.loop import Batch, Progress, log_progress
 from xner.training.runs import (
@@ -135,10 +134,7 @@ class TaggerTask:
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerFast:
-        with self.encoder.files() as folder:
-            tokenizer = load_tokenizer(folder)
-        add_to_tokenizer(tokenizer, self.new.characters)
-        return tokenizer
+        return self.encoder.tokenizer(self.new.characters)
 
     def make_model(self) -> nn.Module:
         with self.encoder.files() as folder:
@@ -307,9 +303,9 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         loss=config.loss,
         mean_score=mean_score(surveys),
     )
-    encoded = list(told("examples encoded", each(part_encoder, parts), len(parts)))
+    encoded_parts = encoded(parts, part_encoder, each)
     hidden = [tuple(sorted(set(config.data[part.source].not_annotated))) for part in parts]
-    windows = Windows.joined(encoded, hidden, model.config.label2id, tokenizer.pad_token_id)
+    windows = Windows.joined(encoded_parts, hidden, model.config.label2id, tokenizer.pad_token_id)
     _tell_of_unknown(unknown_share(tokenizer, windows.input_ids))
     kind = StudentsTask if config.loss.agreement else TaggerTask
     return kind(
@@ -322,7 +318,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         max_length=config.max_length,
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
         dropout=config.dropout,
-        mixture=_mixture(config, parts, encoded),
+        mixture=_mixture(config, parts, encoded_parts),
         about=_about(config, labels, surveys, dev) | {"new_characters": len(new.characters)},
     )
 
@@ -415,11 +411,11 @@ def _check_not_annotated(sources: Sequence[TaggedSourceConfig], labels: Sequence
 
 
 def _mixture(
-    config: TrainTaggerConfig, parts: Sequence[Part], encoded: Sequence[EncodedPart]
+    config: TrainTaggerConfig, parts: Sequence[Part], encoded_parts: Sequence[EncodedPart]
 ) -> Mixture | None:
     """How the sources are mixed; None where an epoch has every sentence once."""
     of_parts = [config.data[part.source].repeat for part in parts]
-    repeats = np.repeat(of_parts, [part.num_sentences for part in encoded])
+    repeats = np.repeat(of_parts, [part.num_sentences for part in encoded_parts])
     if (repeats == 1).all():
         return None
     if repeats.sum() < 1:
