@@ -6,7 +6,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from xner.config import (
 )
 from xner.errors import DataError
 from xner.shards.schema import ALIGNMENT_EXAMPLES
+from xner.text.mentions import Mention
+from xner.text.words import segment
 from xner.training.loop import Batch, State
 from xner.training.places import checkpoint_name
 from xner.training.tagger import train_tagger
@@ -153,6 +155,36 @@ def tagged_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tagged") / "train.conll"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def labelled_row() -> Callable[..., dict[str, Any]]:
+    """Makes a pseudo-labelled row: of a German text, with mentions and what their places scored.
+
+    Columns by name replace what comes out.
+    """
+
+    def row(
+        pair_id: str, text: str, *mentions: tuple[Mention, float], **columns: Any
+    ) -> dict[str, Any]:
+        return {
+            "pair_id": pair_id,
+            "corpus": "Made",
+            "source_lang": "en",
+            "target_lang": "de",
+            "source": "",
+            "target": text,
+            "mentions": [
+                {**asdict(each), "alignment_score": alignment_score}
+                for each, alignment_score in mentions
+            ],
+            "tokens": [text[start:end] for start, end in segment(text)],
+            "weight": 1.0,
+            "status": "ok",
+            **columns,
+        }
+
+    return row
 
 
 @pytest.fixture

@@ -17,50 +17,30 @@ from xner.errors import DataError
 from xner.shards.schema import PSEUDO
 from xner.shards.storage import Folder
 from xner.text.iob2 import tags_of
-from xner.text.words import segment
+from xner.text.mentions import Mention
 from xner.training.encoders import Encoder
 from xner.training.examples import Part, PartEncoder, Surveyor, Windows
 from xner.training.tagger import TaggerTask, make_task
 
 
-def write_shards(folder: Path, num_shards: int, rows_each: int) -> None:
+def write_shards(folder: Path, labelled_row: Any, num_shards: int, rows_each: int) -> None:
     """Pseudo-labelled shards of names that differ, of which a third has nothing accepted."""
     folder.mkdir()
     for shard in range(num_shards):
         rows = []
         for number in range(rows_each):
             text = f"Herr Kalo{chr(97 + shard)}{number} sah 三 Bonn {'x ' * (number % 7)}kam"
-            start = len("Herr ")
-            end = text.index(" sah")
-            place = text.index("Bonn")
-            rows.append(
-                {
-                    "pair_id": f"{shard}-{number}",
-                    "corpus": "Made",
-                    "source_lang": "en",
-                    "target_lang": "de",
-                    "source": "",
-                    "target": text,
-                    "mentions": [
-                        mention(start, end, "PER", 0.5 + 0.1 * (number % 5)),
-                        mention(place, place + 4, "LOC", 0.9),
-                    ],
-                    "tokens": [text[first:last] for first, last in segment(text)],
-                    "weight": 0.5,
-                    "status": "filtered" if shard % 3 == 1 or number % 4 == 3 else "ok",
-                }
+            score, place = 0.5 + 0.1 * (number % 5), text.index("Bonn")
+            row = labelled_row(
+                f"{shard}-{number}",
+                text,
+                (Mention(len("Herr "), text.index(" sah"), "PER", score), score / 2),
+                (Mention(place, place + 4, "LOC", 0.9), 0.45),
+                weight=0.5,
+                status="filtered" if shard % 3 == 1 or number % 4 == 3 else "ok",
             )
+            rows.append(row)
         pq.write_table(pa.Table.from_pylist(rows, PSEUDO), folder / f"part-{shard}.parquet")
-
-
-def mention(start: int, end: int, label: str, score: float) -> dict[str, Any]:
-    return {
-        "start": start,
-        "end": end,
-        "label": label,
-        "score": score,
-        "alignment_score": score / 2,
-    }
 
 
 def assert_same(found: TaggerTask, wanted: TaggerTask) -> None:
@@ -74,9 +54,9 @@ def assert_same(found: TaggerTask, wanted: TaggerTask) -> None:
 
 
 @pytest.fixture
-def recipe(tagged_file: Path, tagger_recipe: Any, tmp_path: Path) -> Any:
+def recipe(tagged_file: Path, labelled_row: Any, tagger_recipe: Any, tmp_path: Path) -> Any:
     """Three sources: a file, shards, and a sample of shards that are taken to mark no places."""
-    write_shards(tmp_path / "shards", 6, 40)
+    write_shards(tmp_path / "shards", labelled_row, 6, 40)
 
     def made(**settings: Any) -> Any:
         pseudo = {"path": str(tmp_path / "shards"), "format": "pseudo"}

@@ -25,6 +25,7 @@ from xner.models.losses import IGNORED
 from xner.models.tagger import Tagger
 from xner.shards.schema import PSEUDO
 from xner.shards.storage import Folder
+from xner.text.mentions import Mention
 from xner.text.words import segment
 from xner.training.examples import mention_scores, word_weights
 from xner.training.loop import DivergedError
@@ -285,24 +286,10 @@ def test_tagger_word_weights(weighting: Any, weights: list[float]) -> None:
 
 
 @pytest.fixture
-def pseudo_shard(tmp_path: Path) -> Path:
+def pseudo_shard(labelled_row: Any, tmp_path: Path) -> Path:
     """Two pseudo-labelled rows, whose mentions the teacher scored 1 / 2 and 1."""
-    text = "Herr Tom kam"
     rows = [
-        {
-            "pair_id": str(number),
-            "corpus": "Made",
-            "source_lang": "en",
-            "target_lang": "de",
-            "source": "",
-            "target": text,
-            "mentions": [
-                {"start": 5, "end": 8, "label": "PER", "score": score, "alignment_score": 1.0}
-            ],
-            "tokens": text.split(),
-            "weight": 1.0,
-            "status": "ok",
-        }
+        labelled_row(str(number), "Herr Tom kam", (Mention(5, 8, "PER", score), 1.0))
         for number, score in enumerate([0.5, 1.0])
     ]
     path = tmp_path / "pseudo.parquet"
