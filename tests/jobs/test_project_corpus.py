@@ -419,14 +419,17 @@ def test_project_corpus_survives_kill_9_and_termination_of_the_driver(
     killed = tmp_path / "killed"
     log = tmp_path / "log"
     engine = {"kind": "ray", "num_cpus": 2}
-    recipe = write_recipe(project_config(killed, engine=engine), tmp_path)
+    # Both models in one actor, as they are where nothing is said: half as many processes to start.
+    config = project_config(killed, engine=engine)
+    aligner = config.aligner.model_copy(update={"pool": None})
+    recipe = write_recipe(config.model_copy(update={"aligner": aligner}), tmp_path)
     seed = 0
     print(f"moments of the kills drawn with seed {seed}")
     moment = random.Random(seed)
     committed: dict[str, int] = {}
-    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGKILL, signal.SIGTERM):
         job = start(recipe, log)
-        # Of sixteen shards six at most: how many more are done until the kill, the machine decides.
+        # Four of sixteen shards at most: how many more until the kill, the machine decides.
         goal = len(committed) + moment.randint(number == signal.SIGTERM, 2)
         while len(list(killed.rglob("*.parquet"))) < goal and job.poll() is None:
             time.sleep(0.02)

@@ -64,7 +64,7 @@ def make_world(folder: Path) -> None:
     )
     preparation.run.open()
     preparation.run_pending(lambda count: None)
-    miniature.write_tagged(folder / "train.en.conll", "train", "en", 1000, seed=1)
+    miniature.write_tagged(folder / "train.en.conll", "train", "en", 400, seed=1)
     miniature.write_tagged(folder / "train.de.conll", "train", LANG, 120, seed=2)
     miniature.write_tagged(folder / "test.de.conll", "test", LANG, 60)
     examples = list(miniature.alignment_examples("train", 200, LANG))
