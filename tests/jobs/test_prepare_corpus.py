@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 
 from xner.config import PrepareConfig
+from xner.engine import preparing
 from xner.engine.inline import InlineFlow
 from xner.engine.recipes import CorpusPreparation, CorpusSummary
 from xner.errors import ConfigError, DataError, TransientError
+from xner.shards.ledger import Run
 from xner.shards.schema import PAIRS
 from xner.shards.storage import Folder
 
@@ -177,6 +179,18 @@ def test_prepare_corpus_refuses_a_shard_that_comes_twice(
 
     monkeypatch.setattr(InlineFlow, "partition", halves)
     with pytest.raises(RuntimeError, match=r"^en-de: shard 0 came twice"):
+        prepare(config(opus, tmp_path / "out"))
+    assert not (tmp_path / "out" / "en-de" / "summary.json").exists()
+
+
+def test_prepare_corpus_refuses_a_folder_that_is_another_one_on_the_workers(
+    opus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The same path on the disk of another machine.
+    there = Run(Folder.at(str(tmp_path / "another disk")), "prepare_corpus", {})
+    write = preparing.WriteShard
+    monkeypatch.setattr(preparing, "WriteShard", lambda run, *cut: write(there, *cut))
+    with pytest.raises(ConfigError, match=r"out: en-de/part-0.*parquet was committed, but is not"):
         prepare(config(opus, tmp_path / "out"))
     assert not (tmp_path / "out" / "en-de" / "summary.json").exists()
 

@@ -227,11 +227,16 @@ class WriteShard:
         numbers = np.searchsorted(range_borders(self.num_shards), positions, side="right")
         for number in np.unique(numbers):
             pairs = table.filter(pa.array(numbers == number)).select(schema.PAIRS.names)
-            name = f"{self.folder}/part-{number:05d}-of-{self.num_shards:05d}.parquet"
+            name = shard_name(self.folder, number, self.num_shards)
             self.run.folder.publish_table(name, pairs.cast(schema.PAIRS))
         cells = pa.table({"shard": pa.array(numbers), "archive": table["archive"]})
         counts = cells.group_by(["shard", "archive"]).aggregate([([], "count_all")])
         return counts.rename_columns({"count_all": "written"})
+
+
+def shard_name(folder: str, number: int, num_shards: int) -> str:
+    """The name of a shard of a language pair's folder."""
+    return f"{folder}/part-{number:05d}-of-{num_shards:05d}.parquet"
 
 
 def last_keys(

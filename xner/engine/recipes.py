@@ -473,6 +473,8 @@ class CorpusPreparation:
             if twice := shards.intersection(table["shard"].to_pylist()):
                 raise RuntimeError(f"{folder}: shard {min(twice)} came twice, in parts")
             for row in table.to_pylist():
+                if row["shard"] not in shards:
+                    self.run.check_found(preparing.shard_name(folder, row["shard"], num_shards))
                 shards.add(row["shard"])
                 written[row["archive"]] += row["written"]
 

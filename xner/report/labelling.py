@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from xner.engine.flow import ClusterSize, ShardResult
-from xner.errors import ConfigError, DataError
+from xner.errors import DataError
 from xner.report.terminal import print_summary, track, write_summary
 from xner.shards.lease import Lease
 from xner.shards.ledger import Run, input_shards, total_statistics
@@ -67,7 +67,7 @@ def _label(
                 if result.error:
                     broken[result.name] = str(result.error)
                 else:
-                    _check_shared(run.folder, result.name)
+                    run.check_found(result.name)
                     committed.add(result.name)
                     computed += result.statistics
         except (KeyboardInterrupt, SystemExit):
@@ -110,15 +110,6 @@ def _label(
             rows[f"actors of {pool}"] = _range(size.actors[pool] for size in sizes)
     print_summary(f"{job}: {run.folder}", rows)
     return broken
-
-
-def _check_shared(folder: Folder, name: str) -> None:
-    """Refuse a path that is one folder here and another one where the shard was written."""
-    if not folder.exists(name):
-        raise ConfigError(
-            f"output {folder}: {name} was committed, but is not here, so this is not a folder that "
-            "all machines share; name a URL, or a folder that all nodes mount"
-        )
 
 
 def _range(values: Iterable[int]) -> str:

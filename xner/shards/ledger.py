@@ -125,6 +125,17 @@ class Run:
         record = json.dumps(statistics.to_dict(), sort_keys=True)
         self.folder.publish_table(name, table, {_STATISTICS_KEY: record})
 
+    def check_found(self, name: str) -> None:
+        """Look for a shard that another process committed.
+
+        Raises ConfigError where the folder is one here and another one there.
+        """
+        if not self.folder.exists(name):
+            raise ConfigError(
+                f"output {self.folder}: {name} was committed, but is not here, so this is not a "
+                "folder that all machines share; name a URL, or a folder that all nodes mount"
+            )
+
 
 def input_shards(inputs: Folder) -> list[str]:
     """The names of the shards in a folder, sorted. Raises ConfigError when there is none."""
