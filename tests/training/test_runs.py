@@ -18,7 +18,7 @@ from xner.config import OptimizationConfig, TrainAlignerConfig
 from xner.errors import ConfigError, TransientError
 from xner.shards.storage import Folder
 from xner.training import places
-from xner.training.runs import content_of, fingerprint, fit, is_held_out, state_of
+from xner.training.runs import fingerprint, fit, is_held_out, state_of
 from xner.training.tracking import EVENTS
 
 FAST = OptimizationConfig(epochs=4, batch_tokens=64, learning_rate=0.02, num_workers=0)
@@ -341,20 +341,6 @@ def test_runs_fingerprint_leaves_out_where_and_how_fast() -> None:
     assert fingerprint(base, {}) == fingerprint(elsewhere, {})
     assert fingerprint(base, {}) != fingerprint(other, {})
     assert fingerprint(base, {"data": "1"}) != fingerprint(base, {"data": "2"})
-
-
-def test_runs_content_is_that_of_files_and_shards(tmp_path: Path) -> None:
-    (tmp_path / "a.conll").write_text("a O\n")
-    (tmp_path / "shards").mkdir()
-    (tmp_path / "shards" / "0.parquet").write_bytes(b"rows")
-    paths = [str(tmp_path / "a.conll"), str(tmp_path / "shards")]
-    before = content_of(paths)
-    (tmp_path / "shards" / "notes.txt").write_text("not read")
-    assert content_of(paths) == before
-    (tmp_path / "shards" / "0.parquet").write_bytes(b"other rows")
-    assert content_of(paths) != before
-    with pytest.raises(ConfigError, match="nowhere"):
-        content_of([str(tmp_path / "nowhere")])
 
 
 def test_runs_hold_out_about_the_share_that_was_asked_for() -> None:

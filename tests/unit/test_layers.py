@@ -85,8 +85,8 @@ def test_layers_heavy_libraries_stay_in_their_rooms(library: str) -> None:
             assert place.startswith(tuple(ALLOWED[library])), f"{place} imports {library}"
 
 
-# These run a whole training in their own process.
-NEED_ALL = {"quickstart.py", "run_study.py"}
+# It trains in its own process.
+NEED_ALL = {"quickstart.py"}
 
 
 def test_layers_jobs_answer_without_loading_what_computes() -> None:

@@ -3,6 +3,9 @@
 A step is done when its job's last file stands in its folder. Scores are one file,
 ``scores.parquet``: the counts of every sentence, and in the footer whose they are and what they
 took.
+
+The process that plans a study and hands out its steps does none of them: what needs torch is
+imported where it is done.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -35,18 +38,22 @@ from xner.evaluation.study import Cell, Input, Kind, Scoring, Step, Study, plan
 from xner.evaluation.study_results import Result
 from xner.evaluation.tagger_run import GoldSet, predict
 from xner.evaluation.tagging import comparable
+from xner.models.folders import encoder_content
 from xner.models.hmm import SETTINGS_FILE
-from xner.shards.ledger import DATA_FILE, SHARD, SUMMARY_FILE, total_statistics
+from xner.shards.ledger import (
+    DATA_FILE,
+    SHARD,
+    SUMMARY_FILE,
+    TRAINING_FILE,
+    content_of,
+    total_statistics,
+)
 from xner.shards.schema import PAIRS, language_pairs
 from xner.shards.storage import Folder, files_at
 from xner.text.languages import language_of
-from xner.training.aligner import train_aligner
-from xner.training.encoders import encoder_content
-from xner.training.loop import Progress
-from xner.training.runs import SUMMARY as TRAINED
-from xner.training.runs import content_of
-from xner.training.tagger import train_tagger
-from xner.training.word_aligner import train_word_aligner
+
+if TYPE_CHECKING:
+    from xner.training.loop import Progress
 
 _SCORES = "scores.parquet"
 _RECORD_KEY = "xner.study"
@@ -65,8 +72,8 @@ _LANGUAGES = pa.schema([PAIRS.field(name) for name in ("source_lang", "target_la
 
 # The file that each kind of step writes last.
 _MARKS: Mapping[Kind, str] = {
-    "teacher": TRAINED,
-    "aligner": TRAINED,
+    "teacher": TRAINING_FILE,
+    "aligner": TRAINING_FILE,
     "words": SETTINGS_FILE,
     "projection": SUMMARY_FILE,
     "score": _SCORES,
@@ -137,7 +144,7 @@ class StudyRun:
         recipe = cast(Scoring, self.recipe(step))
         sentences = 0
         if recipe.training is not None:
-            train_tagger(recipe.training, _quietly)
+            _train_tagger(recipe.training)
             data = Folder.at(recipe.model).read_record(DATA_FILE)
             sentences = sum(each["sentences"] for each in data["data"] + data["dev"])
         model = ModelConfig(
@@ -205,15 +212,25 @@ def _check_pairs(language: StudyLanguageConfig) -> None:
                 )
 
 
-def _train_tagger(run: StudyRun, step: Step) -> None:
-    train_tagger(cast(TrainTaggerConfig, run.recipe(step)), _quietly)
+def _train_tagger(recipe: TrainTaggerConfig) -> None:
+    from xner.training.tagger import train_tagger
+
+    train_tagger(recipe, _quietly)
+
+
+def _train_teacher(run: StudyRun, step: Step) -> None:
+    _train_tagger(cast(TrainTaggerConfig, run.recipe(step)))
 
 
 def _train_aligner(run: StudyRun, step: Step) -> None:
+    from xner.training.aligner import train_aligner
+
     train_aligner(cast(TrainAlignerConfig, run.recipe(step)), _quietly)
 
 
 def _train_words(run: StudyRun, step: Step) -> None:
+    from xner.training.word_aligner import train_word_aligner
+
     train_word_aligner(cast(TrainWordAlignerConfig, run.recipe(step)))
 
 
@@ -234,7 +251,7 @@ def _quietly(progress: Progress) -> None:
 
 
 _WORK: Mapping[Kind, Callable[[StudyRun, Step], None]] = {
-    "teacher": _train_tagger,
+    "teacher": _train_teacher,
     "aligner": _train_aligner,
     "words": _train_words,
     "projection": _project,

@@ -43,6 +43,9 @@ MODEL_FILES = (
     *TOKENIZER_FILES,
 )
 
+TINY = "tiny"
+"""Names no model but :mod:`xner.models.tiny`, made anew from what a run reads."""
+
 Layout = Literal["single", "packed"]
 
 
@@ -147,6 +150,11 @@ def content_hash(folder: Path) -> str:
             content = hashlib.file_digest(file, "sha256").digest()
         digest.update(len(path.name).to_bytes(4) + path.name.encode() + content)
     return digest.hexdigest()
+
+
+def encoder_content(name: str) -> str:
+    """What the encoder computes, for a fingerprint: its content's hash, or ``tiny``."""
+    return TINY if name == TINY else content_hash(resolve(name))
 
 
 def entity_types(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,15 +23,18 @@ import pyarrow as pa
 from xner import __version__
 from xner.errors import ConfigError, DataError, without_credentials
 from xner.shards.lease import Lease
+from xner.shards.remote import open_file
 from xner.shards.schema import SCHEMA_VERSION
 from xner.shards.statistics import Statistics
-from xner.shards.storage import Folder, parsed_json
+from xner.shards.storage import Folder, files_at, parsed_json
 
 SHARD = ".parquet"
 RUN_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
 DATA_FILE = "data.json"
 """What a tagger was trained and selected on; in its folder, beside the weights."""
+TRAINING_FILE = "training.json"
+"""The summary of a training run: the file of a model folder that is written last."""
 # The jobs whose output may be a folder of shards a language.
 _WRITE_SHARDS = ("prepare_corpus", "project_corpus", "relabel", "refilter")
 _STATISTICS_KEY = "xner.statistics"
@@ -143,6 +146,23 @@ def input_shards(inputs: Folder) -> list[str]:
     if not names:
         raise ConfigError(f"{inputs}: no shards (*{SHARD}) here")
     return names
+
+
+def content_of(paths: Sequence[str]) -> str:
+    """sha256 (hex) over the files, or over the shards of the folders, at ``paths``.
+
+    Raises ConfigError when there is nothing at a path.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        folder, names = files_at(path, SHARD)
+        for name in names:
+            where, path = f"{folder}/{name}", folder.path(name)
+            with open_file(where, folder.filesystem, path) as file:
+                # What fsspec opens can readinto; IO does not say so.
+                found = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+                digest.update(found.digest())
+    return digest.hexdigest()
 
 
 def record_of(inputs: Folder) -> dict[str, Any]:

@@ -42,16 +42,16 @@ from xner.models.aligner import (
     targets,
 )
 from xner.models.encoder import window_length
-from xner.models.folders import AlignerSettings
+from xner.models.folders import AlignerSettings, encoder_content
 from xner.projection.calibration import IDENTITY, calibration_error, fit_calibration
 from xner.projection.decode import Candidate, candidates
+from xner.shards.ledger import content_of
 from xner.shards.storage import Folder
 from xner.text.words import Span, segment
-from xner.training.encoders import Encoder, encoder_content, find_encoder
+from xner.training.encoders import Encoder, find_encoder
 from xner.training.loop import Batch, Progress, log_progress
 from xner.training.runs import (
     check_patience,
-    content_of,
     fingerprint,
     fit,
     held_out,

@@ -12,12 +12,10 @@ from transformers import PreTrainedTokenizerFast
 
 from xner.models.characters import add_to_tokenizer
 from xner.models.encoder import load_tokenizer
-from xner.models.folders import content_hash, resolve
+from xner.models.folders import TINY, resolve
 from xner.models.tiny import new_encoder_folder
 from xner.shards.storage import Folder
 from xner.training.places import local_copy
-
-TINY = "tiny"
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,3 @@ def find_encoder(name: str, texts: Iterable[str], run_folder: Folder, seed: int)
             for file in sorted(files, key=lambda file: file.name == "config.json"):
                 folder.publish(file.name, file.read_bytes())
     return Encoder(folder=folder)
-
-
-def encoder_content(name: str) -> str:
-    """What the encoder computes, for a fingerprint: its content's hash, or ``tiny``."""
-    return TINY if name == TINY else content_hash(resolve(name))

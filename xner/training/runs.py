@@ -29,9 +29,8 @@ from xner.config import OptimizationConfig
 from xner.errors import ConfigError, TransientError
 from xner.models.encoder import pick_device
 from xner.shards.lease import Lease
-from xner.shards.ledger import RUN_FILE, SHARD, Run
-from xner.shards.remote import open_file
-from xner.shards.storage import Folder, files_at
+from xner.shards.ledger import RUN_FILE, TRAINING_FILE, Run
+from xner.shards.storage import Folder
 from xner.training.loop import Progress, State, Task, load_weights, log_progress
 from xner.training.places import (
     CHECKPOINT,
@@ -47,9 +46,6 @@ logger = logging.getLogger(__name__)
 
 # What says which checkpoints there are, where Ray's workers make them.
 _PROGRESS_OF_RAY = "checkpoint_manager_snapshot.json"
-
-#: The file of a model folder that is written last.
-SUMMARY = "training.json"
 
 
 class HasText(Protocol):
@@ -67,21 +63,6 @@ _ELSEWHERE = {"output": True, "engine": True, "optimization": OptimizationConfig
 def fingerprint(config: BaseModel, inputs: Mapping[str, str]) -> dict[str, Any]:
     """What decides the weights: the settings that can change them, and the inputs' content."""
     return {"settings": config.model_dump(mode="json", exclude=_ELSEWHERE), "inputs": dict(inputs)}
-
-
-def content_of(paths: Sequence[str]) -> str:
-    """sha256 (hex) over the files, or over the shards of the folders, at ``paths``.
-
-    Raises ConfigError when there is nothing at a path.
-    """
-    digest = hashlib.sha256()
-    for path in paths:
-        folder, names = files_at(path, SHARD)
-        for name in names:
-            where, path = f"{folder}/{name}", folder.path(name)
-            with open_file(where, folder.filesystem, path) as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def is_held_out(text: str, share: float) -> bool:
@@ -152,14 +133,14 @@ def fit(
     check_trackers(optimization.trackers)
     model_folder = Folder.at(output)
     run_folder = Folder(f"{model_folder.location}.training")
-    if model_folder.exists(SUMMARY):
+    if model_folder.exists(TRAINING_FILE):
         Run(model_folder, job, fingerprint).open()
         logger.info("%s: trained already under these settings; nothing to do", model_folder)
         _remove(run_folder)
-        return dict(model_folder.read_record(SUMMARY))
+        return dict(model_folder.read_record(TRAINING_FILE))
     if not _has_checkpoint(run_folder) and (strangers := model_folder.names()):
         raise ConfigError(
-            f"output {model_folder}: holds {strangers[0]} but no {SUMMARY}: not an output of "
+            f"output {model_folder}: holds {strangers[0]} but no {TRAINING_FILE}: not an output of "
             "this job; choose another folder"
         )
     with Lease(run_folder, job) as lease:
@@ -188,7 +169,7 @@ def fit(
 def state_of(output: str, optimization: OptimizationConfig) -> dict[str, str]:
     """What a run to ``output`` would find and do, for ``--dry-run``."""
     model_folder = Folder.at(output)
-    if model_folder.exists(SUMMARY):
+    if model_folder.exists(TRAINING_FILE):
         found = "trained already: nothing to do"
     elif _has_checkpoint(Folder(f"{model_folder.location}.training")):
         found = "a run was interrupted: go on after its last checkpoint"
@@ -251,7 +232,7 @@ def _publish(
         events = [name for name in run_folder.names() if name.startswith((EVENTS, TRACKING_FILE))]
         for name in (RUN_FILE, *events):
             (ready / name).write_bytes(run_folder.read(name))
-        (ready / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        (ready / TRAINING_FILE).write_text(json.dumps(summary, indent=2) + "\n")
         if is_local(model_folder):
             try:
                 os.replace(ready, model_folder.location)
@@ -262,7 +243,7 @@ def _publish(
                 ) from error
         else:
             # An object store has no rename: the summary goes last, and says that all is there.
-            for file in sorted(ready.iterdir(), key=lambda file: file.name == SUMMARY):
+            for file in sorted(ready.iterdir(), key=lambda file: file.name == TRAINING_FILE):
                 model_folder.upload(file.name, file)
 
 

@@ -31,13 +31,14 @@ from xner.models.characters import (
     unknown_share,
 )
 from xner.models.encoder import load_config, window_length
+from xner.models.folders import TINY, encoder_content
 from xner.models.losses import IGNORED, disagreement, token_loss
 from xner.models.tagger import Students, Tagger, new_model, save_tagger
-from xner.shards.ledger import DATA_FILE
+from xner.shards.ledger import DATA_FILE, content_of
 from xner.shards.storage import Folder
 from xner.text.iob2 import OUTSIDE, chunks, split_tag, tags_of
 from xner.text.languages import language_of
-from xner.training.encoders import TINY, Encoder, encoder_content, find_encoder
+from xner.training.encoders import Encoder, find_encoder
 from xner.training.examples import (
     EncodedPart,
     Example,
@@ -57,7 +58,6 @@ from xner.training.loop import Batch, Progress, log_progress
 from xner.training.runs import (
     check_left,
     check_patience,
-    content_of,
     fingerprint,
     fit,
     held_out_share,

@@ -9,7 +9,7 @@ import pytest
 import xner
 from xner.errors import ConfigError, DataError
 from xner.shards import ledger
-from xner.shards.ledger import Run, record_of, statistics_of, total_statistics
+from xner.shards.ledger import Run, content_of, record_of, statistics_of, total_statistics
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
 
@@ -160,3 +160,17 @@ def test_ledger_total_reads_footers_side_by_side(
     with pytest.raises(DataError, match=r"9\.parquet: no statistics"):
         total_statistics(run.folder, run.done())
     assert total_statistics(run.folder, []) == Statistics()
+
+
+def test_ledger_content_is_that_of_files_and_shards(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("a O\n")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "0.parquet").write_bytes(b"rows")
+    paths = [str(tmp_path / "a.conll"), str(tmp_path / "shards")]
+    before = content_of(paths)
+    (tmp_path / "shards" / "notes.txt").write_text("not read")
+    assert content_of(paths) == before
+    (tmp_path / "shards" / "0.parquet").write_bytes(b"other rows")
+    assert content_of(paths) != before
+    with pytest.raises(ConfigError, match="nowhere"):
+        content_of([str(tmp_path / "nowhere")])
