@@ -470,12 +470,13 @@ class CorpusPreparation:
         for table in drawn.map(preparing.WriteShard(self.run, folder, num_shards)):
             check()
             # The second would have taken the place of the first.
-            if twice := shards.intersection(table["shard"].to_pylist()):
+            new = set(table["shard"].to_pylist())
+            if twice := shards & new:
                 raise RuntimeError(f"{folder}: shard {min(twice)} came twice, in parts")
+            for number in new:
+                self.run.check_found(preparing.shard_name(folder, number, num_shards))
+            shards |= new
             for row in table.to_pylist():
-                if row["shard"] not in shards:
-                    self.run.check_found(preparing.shard_name(folder, row["shard"], num_shards))
-                shards.add(row["shard"])
                 written[row["archive"]] += row["written"]
 
         if written != Counter(quota_of):
