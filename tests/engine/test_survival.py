@@ -429,6 +429,17 @@ def test_survival_of_files_that_kill_who_reads_or_writes_them(local_ray: None) -
     assert found["3"].startswith("3: given up, for it cost the writer its process 3 times")
 
 
+def test_survival_of_archives_that_kill_who_reads_them_is_none(local_ray: None) -> None:
+    def reading(source: str) -> Iterator[pa.Table]:
+        yield read(source)
+        if source == "2":
+            os._exit(1)
+
+    flow = engine_for(EngineConfig()).read(["1", "2"], reading)
+    with pytest.raises(DataError, match="2: given up, for it cost the reader its process 3 times"):
+        flow.held()
+
+
 def test_survival_of_a_table_that_kills_is_none(local_ray: None) -> None:
     def crash(table: pa.Table) -> pa.Table:
         os._exit(1)

@@ -250,8 +250,11 @@ class RayEngine:
 
     def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> RayFlow:
         """See :class:`xner.engine.flow.Engine`."""
+        # The flow may be read at any time, so those who count stay until the job's end.
+        watch = _Watch(_beside_driver(Tries, living_nodes), None)
+        watched_reader = partial(_read_source, reader=reader, watch=watch)
         with DataContext.current(_data_context(_READ_BLOCK_BYTES)):
-            return RayFlow(_read(sources, reader, num_cpus=1))
+            return RayFlow(_read(list(enumerate(sources)), watched_reader, num_cpus=1))
 
     def run_graph(
         self,
@@ -645,6 +648,23 @@ def _read_parcel(name: str, read: Callable[[str], pa.Table], watch: _Watch) -> p
         return _parcel(name, patiently(f"{name}: reading", read, name))
     except DataError as error:
         return _parcel(name, pa.table({}), str(error))
+    finally:
+        watch.end(_READER, name)
+
+
+def _read_source(
+    numbered: tuple[int, Any], reader: Callable[[Any], Iterable[pa.Table]], watch: _Watch
+) -> Iterator[pa.Table]:
+    number, source = numbered
+    name = str(number)
+
+    def begin() -> None:
+        if watch.begin(_READER, name):
+            raise DataError(f"{source}: given up, for it cost {_READER} {_WHAT_LOST}")
+
+    _carrying(begin)
+    try:
+        yield from reader(source)
     finally:
         watch.end(_READER, name)
 

@@ -165,7 +165,11 @@ class Engine(Protocol):
         ...
 
     def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> Flow:
-        """The tables that ``reader`` yields for each source; all of the same schema."""
+        """The tables that ``reader`` yields for each source; all of the same schema.
+
+        The flow raises DataError for a source that cost several processes their life, where it is
+        read in processes of their own.
+        """
         ...
 
     def run_graph(
