@@ -391,6 +391,14 @@ def test_tagger_folder_says_what_it_was_trained_and_selected_on(
     }
 
 
+def test_tagger_folder_says_what_share_was_held_out_where_max_dev_is_less(
+    tagger_recipe: Any, tmp_path: Path
+) -> None:
+    recipe = tagger_recipe(optimization={"dev_share": 0.2, "max_dev": 10})
+    about = make_task(recipe, Folder.at(str(tmp_path / "run"))).about
+    assert about["selected_on"]["held_out_share_of_data"] == 10 / 400
+
+
 def test_tagger_selects_on_target_gold_only_when_told_to(
     tagged_file: Path, pseudo_shard: Path, tagger_recipe: Any, tmp_path: Path
 ) -> None:

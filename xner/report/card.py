@@ -221,7 +221,7 @@ def _selection(selected_on: Mapping[str, Any], summary: Mapping[str, Any], keep_
     if share is None:
         where = ", ".join(map(code, selected_on["paths"]))
     else:
-        where = f"a held-out share of the data above (`dev_share` {share:g})"
+        where = f"a held-out share of the data above ({100 * share:.3g} %)"
     which, of_that = f"that of epoch {summary['best_epoch']}, the best of {num_epochs}", "epoch"
     if num_kept > 1:
         which = f"the mean of the weights of the best {num_kept} of {num_epochs} epochs"

@@ -319,7 +319,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
         dropout=config.dropout,
         mixture=_mixture(config, parts, encoded_parts),
-        about=_about(config, labels, surveys, dev) | {"new_characters": len(new.characters)},
+        about=_about(config, labels, surveys, dev, share) | {"new_characters": len(new.characters)},
     )
 
 
@@ -457,8 +457,12 @@ def _about(
     labels: Sequence[str],
     surveys: Sequence[Survey],
     dev: Sequence[Example],
+    share: float,
 ) -> dict[str, Any]:
-    """What was trained and selected on, for the record in the model folder."""
+    """What was trained and selected on, for the record in the model folder.
+
+    ``share`` of the data was held out where there is no ``dev`` of its own.
+    """
     return {
         "types": list(labels),
         "data": list(map(_counts, config.data, surveys)),
@@ -468,7 +472,7 @@ def _about(
         ],
         "selected_on": {
             "paths": [without_credentials(s.path) for s in config.dev],
-            "held_out_share_of_data": None if config.dev else config.optimization.dev_share,
+            "held_out_share_of_data": None if config.dev else share,
             "sentences": len(dev),
             "target_gold": sorted(_target_gold(config, surveys, dev)),
         },
