@@ -178,18 +178,23 @@ def train_aligner(
     Raises:
         ConfigError, DataError: as ``read_examples`` and ``fit`` say.
     """
-    inputs = {
-        "encoder": encoder_content(config.encoder),
-        "examples": content_of(config.examples),
-    }
     return fit(
         lambda run_folder: make_task(config, run_folder),
         config.optimization,
         output=config.output,
         job="train_aligner",
-        fingerprint=fingerprint(config, inputs),
+        fingerprint=fingerprint_of(config),
         report=report,
     )
+
+
+def fingerprint_of(config: TrainAlignerConfig) -> dict[str, Any]:
+    """What decides the weights of a run. Raises ConfigError for what is not there."""
+    inputs = {
+        "encoder": encoder_content(config.encoder),
+        "examples": content_of(config.examples),
+    }
+    return fingerprint(config, inputs)
 
 
 def make_task(config: TrainAlignerConfig, run_folder: Folder) -> AlignerTask:

@@ -237,6 +237,18 @@ def train_tagger(
     Raises:
         ConfigError, DataError: as the readers and ``fit`` say.
     """
+    return fit(
+        lambda run_folder: make_task(config, run_folder),
+        config.optimization,
+        output=config.output,
+        job="train_tagger",
+        fingerprint=fingerprint_of(config),
+        report=report,
+    )
+
+
+def fingerprint_of(config: TrainTaggerConfig) -> dict[str, Any]:
+    """What decides the weights of a run. Raises ConfigError for what is not there."""
     inputs = {
         "encoder": encoder_content(config.encoder),
         "data": content_of([source.path for source in config.data]),
@@ -246,15 +258,8 @@ def train_tagger(
         from xner.models.hmm import content_hash
 
         inputs["word_aligner"] = content_hash(Folder.at(config.word_aligner))
-    return fit(
-        lambda run_folder: make_task(config, run_folder),
-        config.optimization,
-        output=config.output,
-        job="train_tagger",
-        # What a licence says of the weights does not change them.
-        fingerprint=fingerprint(config.model_copy(update={"license": None}), inputs),
-        report=report,
-    )
+    # What a licence says of the weights does not change them.
+    return fingerprint(config.model_copy(update={"license": None}), inputs)
 
 
 def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
