@@ -216,7 +216,7 @@ def _selection(selected_on: Mapping[str, Any], summary: Mapping[str, Any], keep_
         which = "that of the last epoch"
         if num_kept > 1:
             which = f"the mean of the weights of the last {num_kept} epochs"
-        return f"Nothing was held out: the model is {which}."
+        return f"There was nothing to compare epochs by: the model is {which}."
     share = selected_on["held_out_share_of_data"]
     if share is None:
         where = ", ".join(map(code, selected_on["paths"]))
