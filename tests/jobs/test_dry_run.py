@@ -66,7 +66,7 @@ def test_dry_run_refuses_the_folder_of_another_run(
 
 
 @pytest.mark.parametrize("job", ["train_tagger", "train_aligner"])
-@pytest.mark.parametrize("there", ["out/training.json", "out.training/epoch-0001/state.json"])
+@pytest.mark.parametrize("there", ["out/training.json", "out.training/progress.json"])
 def test_dry_run_of_a_training_refuses_the_folder_of_another_run(
     tmp_path: Path, job: str, there: str
 ) -> None:

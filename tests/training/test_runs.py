@@ -246,6 +246,24 @@ def test_runs_that_failed_before_the_first_epoch_bind_nobody(
     assert run(linear_task(), tmp_path / "m", settings="good")["epochs"] == 4
 
 
+def test_runs_that_were_killed_as_they_made_their_first_checkpoint_bind_nobody(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = Folder.upload
+
+    def dying(self: Folder, name: str, file: Path) -> None:
+        upload(self, name, file)
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Folder, "upload", dying)
+        run(linear_task(), tmp_path / "m", settings="bad")
+    assert [path.name for path in (tmp_path / "m.training").glob("epoch-*/*")]
+    assert "train from the start" in found(tmp_path / "m", settings="good")
+    run(linear_task(), tmp_path / "m", settings="good")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
+
+
 def test_runs_leave_a_folder_alone_that_only_has_their_name(
     linear_task: Any, tmp_path: Path
 ) -> None:

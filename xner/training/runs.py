@@ -33,7 +33,6 @@ from xner.shards.ledger import RUN_FILE, TRAINING_FILE, Run
 from xner.shards.storage import Folder
 from xner.training.loop import Progress, State, Task, load_weights, log_progress
 from xner.training.places import (
-    CHECKPOINT,
     PROGRESS,
     checkpoint_name,
     is_local,
@@ -285,8 +284,9 @@ def _scratch(run_folder: Folder) -> Iterator[Path]:
             yield Path(name)
 
 
-def _has_checkpoint(folder: Folder) -> bool:
-    return any(name.startswith(CHECKPOINT) for name in folder.names())
+def _has_checkpoint(run_folder: Folder) -> bool:
+    """Whether one is whole: what a process wrote that was killed as it made its first is none."""
+    return run_folder.exists(PROGRESS) or run_folder.exists(_PROGRESS_OF_RAY)
 
 
 def _check_strangers(model_folder: Folder, run_folder: Folder) -> None:
