@@ -262,7 +262,8 @@ class HeldOut:
         """Shares of names whose best candidate is exactly right, as fractions.
 
         ``exact``: of all names; ``exact_present``: of those that stand in the text;
-        ``exact_absent``: of those that do not, for which nothing must be found.
+        ``exact_absent``: of those that do not, for which nothing must be found. The last two are
+        left out where there is no such name.
         """
         placed, refused = [], []
         for best, gold in self.best():
@@ -270,11 +271,12 @@ class HeldOut:
                 placed.append(best is not None and (best.start, best.end) in gold)
             else:
                 refused.append(best is None)
-        return {
-            "exact": _share(placed + refused),
-            "exact_present": _share(placed),
-            "exact_absent": _share(refused),
-        }
+        shares = {"exact": _share(placed + refused)}
+        if placed:
+            shares["exact_present"] = _share(placed)
+        if refused:
+            shares["exact_absent"] = _share(refused)
+        return shares
 
 
 def calibrated(scores: Sequence[float], right: Sequence[bool]) -> dict[str, float]:
