@@ -7,6 +7,7 @@ on after the last checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from xner.command_line import run_job
 from xner.config import TrainAlignerConfig
@@ -27,12 +28,18 @@ def main(config: TrainAlignerConfig) -> None:
 
 def plan(config: TrainAlignerConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
+    from xner.training.aligner import fingerprint_of
     from xner.training.runs import state_of
 
     return {
         "starts from": config.encoder,
         "reads": ", ".join(config.examples),
-        **state_of(config.output, config.optimization),
+        **state_of(
+            config.output,
+            config.optimization,
+            job="train_aligner",
+            fingerprint=partial(fingerprint_of, config),
+        ),
     }
 
 

@@ -8,6 +8,7 @@ checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from xner.command_line import run_job
 from xner.config import TrainTaggerConfig
@@ -31,11 +32,17 @@ def main(config: TrainTaggerConfig) -> None:
 def plan(config: TrainTaggerConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
     from xner.training.runs import state_of
+    from xner.training.tagger import fingerprint_of
 
     return {
         "starts from": config.encoder,
         "reads": ", ".join(source.path for source in config.data),
-        **state_of(config.output, config.optimization),
+        **state_of(
+            config.output,
+            config.optimization,
+            job="train_tagger",
+            fingerprint=partial(fingerprint_of, config),
+        ),
     }
 
 

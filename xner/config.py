@@ -18,6 +18,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 BatchTokens = Count | Literal["auto"]
 Weight = Annotated[float, Field(ge=0.0)]
+Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[^\W_][\w .+-]*$")]
 LabelMap = dict[str, Annotated[str, Field(min_length=1)]]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(_[A-Za-z]+)?$")]
@@ -569,7 +570,7 @@ class OptimizationConfig(Record):
         description="Compile the model's training steps with torch.compile; worth its minutes at "
         "the start for long runs. Needs a C compiler.",
     )
-    seed: int = Field(0, description="Another seed: other batches, dropout and new weights.")
+    seed: Seed = Field(0, description="Another seed: other batches, dropout and new weights.")
     num_workers: int = Field(
         1, ge=0, description="Ray Train workers; 0 trains in this process, without Ray."
     )
@@ -902,7 +903,7 @@ class BootstrapConfig(Record):
     """Intervals and tests by resampling of sentences (Efron 1979)."""
 
     samples: Count = Field(1000, description="Resamples of the sentences.")
-    seed: int = Field(0, description="Another seed draws other resamples.")
+    seed: Seed = Field(0, description="Another seed draws other resamples.")
 
 
 class EvaluateProjectionConfig(Record):
@@ -1107,7 +1108,7 @@ class StudyGridConfig(Record):
         min_length=1,
         description="Domains, each a list of corpora of the pairs; an empty one is all corpora.",
     )
-    seeds: list[int] = Field(
+    seeds: list[Seed] = Field(
         [0],
         min_length=1,
         description="Seeds of the students; teacher and aligner are trained once.",
@@ -1202,6 +1203,6 @@ class QuickstartConfig(Record):
         5500, description="Alignment examples of each language; twice as many of Chinese."
     )
     test_sentences: Count = Field(500, description="Sentences that everything is scored on.")
-    seed: int = Field(0, description="Another seed makes other sentences and other models.")
+    seed: Seed = Field(0, description="Another seed makes other sentences and other models.")
     output: str = Field("runs/quickstart", description="Folder for all that the run makes.")
     engine: EngineConfig = EngineConfig()

@@ -14,6 +14,8 @@ from xner.config import (
     ProjectConfig,
     RefilterConfig,
     RelabelConfig,
+    TrainAlignerConfig,
+    TrainTaggerConfig,
 )
 from xner.errors import ConfigError
 from xner.shards import schema
@@ -59,5 +61,28 @@ def test_dry_run_refuses_the_folder_of_another_run(
     plan = runpy.run_path(str(JOBS / f"{job}.py"))["plan"]
     assert plan(config)
     Run(Folder.at(str(output)), job, {"of": "another"}).open()
+    with pytest.raises(ConfigError, match="belongs to another run"):
+        plan(config)
+
+
+@pytest.mark.parametrize("job", ["train_tagger", "train_aligner"])
+@pytest.mark.parametrize("there", ["out/training.json", "out.training/progress.json"])
+def test_dry_run_of_a_training_refuses_the_folder_of_another_run(
+    tmp_path: Path, job: str, there: str
+) -> None:
+    read, output = tmp_path / "read", tmp_path / "out"
+    read.write_text("one\n")
+    given = {"encoder": "tiny", "output": str(output)}
+    config: TrainTaggerConfig | TrainAlignerConfig = (
+        TrainTaggerConfig.model_validate({**given, "data": [{"path": str(read)}]})
+        if job == "train_tagger"
+        else TrainAlignerConfig.model_validate({**given, "examples": [str(read)]})
+    )
+    plan = runpy.run_path(str(JOBS / f"{job}.py"))["plan"]
+    assert "train from the start" in plan(config)["output"]
+    path = tmp_path / there
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    Run(Folder.at(str(tmp_path / there.split("/")[0])), job, {"of": "another"}).open()
     with pytest.raises(ConfigError, match="belongs to another run"):
         plan(config)

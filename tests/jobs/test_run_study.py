@@ -171,6 +171,33 @@ def test_run_study_refuses_pairs_of_another_language(tmp_path: Path) -> None:
         StudyRun.plan(StudyConfig.model_validate(settings))
 
 
+def test_run_study_counts_what_a_training_took_before_its_process_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model stands already, and its summary tells of all the processes that it took."""
+    from xner.config import StudyConfig
+    from xner.evaluation import study_run
+    from xner.evaluation.study import Cell, Input, Study, plan
+
+    settings = recipe(tmp_path, tmp_path / "out")
+    miniature.write_tagged(tmp_path / "test.de.conll", "test", LANG, 3)
+    config = StudyConfig.model_validate(settings)
+    planned = plan(config, *[lambda name: Input(name, name)] * 2)
+    cell = next(cell for cell in planned.cells if cell.system == "supervised")
+    step = planned.steps[planned.cells[cell]]
+    cells: dict[Cell, str] = {cell: step.name}
+    run = study_run.StudyRun(
+        config, Study(cells, {step.name: step}, {}), Folder.at(str(tmp_path / "steps"))
+    )
+    run.steps.publish_json(f"{step.name}/model/data.json", {"data": [{"sentences": 9}], "dev": []})
+    monkeypatch.setattr(study_run, "_train_tagger", lambda recipe: {"seconds": 100.0})
+    monkeypatch.setattr(study_run, "predict", lambda model, gold, engine: [g.tags for g in gold])
+    run(step.name)
+    (result,) = run.results()
+    assert (result.scores.f1, result.sentences) == (1.0, 9)
+    assert result.seconds >= 100.0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_run_study_killed_and_resumed_equals_undisturbed(world: Path, tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import runpy
+import tracemalloc
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from xner.config import LinksConfig, TaggedSourceConfig, TrainWordAlignerConfig
@@ -17,6 +20,7 @@ from xner.models.word_links import word_linker
 from xner.shards.storage import Folder
 from xner.text.pairs import SentencePair
 from xner.text.words import segment, words_in
+from xner.training.word_aligner import train_word_aligner
 
 JOB = runpy.run_path(str(Path(__file__).parents[2] / "jobs" / "train_word_aligner.py"))
 main, plan = JOB["main"], JOB["plan"]
@@ -74,6 +78,26 @@ def test_train_word_aligner_refuses_several_language_pairs(pairs: Path, tmp_path
     with pytest.raises(ConfigError, match="is en-zh, others are en-de; train one word aligner"):
         main(config([pairs], tmp_path / "words"))
     assert not (tmp_path / "words").exists()
+
+
+def test_train_word_aligner_holds_no_more_pairs_as_more_are_read(tmp_path: Path) -> None:
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    for shard in range(8):
+        texts = [f"{words[number % 10]} {shard} {number}" for number in range(5000)]
+        columns = {name: texts for name in ("pair_id", "source", "target")}
+        langs = {"source_lang": ["en"] * len(texts), "target_lang": ["de"] * len(texts)}
+        pq.write_table(pa.table({**columns, **langs}), tmp_path / f"{shard}.parquet")
+    held: list[int] = []
+    tracemalloc.start()
+    try:
+        train_word_aligner(
+            config([tmp_path], tmp_path / "words", max_pairs=500),
+            lambda num_pairs: held.append(tracemalloc.get_traced_memory()[0]),
+        )
+    finally:
+        tracemalloc.stop()
+    # All 40,000 pairs are some 10 MB.
+    assert held[-1] - held[0] < 1_000_000
 
 
 def test_train_word_aligner_links_real_text(shared_data: Path, tmp_path: Path) -> None:

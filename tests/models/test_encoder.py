@@ -106,6 +106,8 @@ def test_encoder_window_length(folder: Path) -> None:
     assert encoder.window_length(model, tokenizer, 20) == 20
     with pytest.raises(ConfigError, match="max_length = 65, but this encoder reads at most 64"):
         encoder.window_length(model, tokenizer, 65)
+    with pytest.raises(ConfigError, match="max_length = 2 leaves no room beside 2 special tokens"):
+        encoder.window_length(model, tokenizer, 2)
     # The promise holds: the longest window passes through the model.
     model(input_ids=torch.full((1, 64), 5))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,10 @@ def test_aligner_held_out_names_are_scored_as_decoded() -> None:
     scores, right = found.scored()
     assert scores == pytest.approx([0.95, 0.6], abs=1e-3) and right == [True, False]
     assert found.exact_shares() == {"exact": 2 / 3, "exact_present": 1.0, "exact_absent": 0.5}
+    # Without negatives nothing can be said of them: 0 would say that none was refused.
+    there = replace(example, names=("Berlin",), spans=(((9, 15),),))
+    found = HeldOut([there], [segment(text)], [matrix[:1]], AlignerConfig(model="none"))
+    assert found.exact_shares() == {"exact": 1.0, "exact_present": 1.0}
 
 
 def test_aligner_epoch_mixes_negates_and_varies_as_the_recipe_says(

@@ -34,6 +34,13 @@ def run(task: Any, output: Any, optimization: Any = FAST, settings: str = "mine"
     )
 
 
+def found(output: Any, optimization: Any = FAST, settings: str = "mine") -> str:
+    state = state_of(
+        str(output), optimization, job="test", fingerprint=lambda: {"settings": settings}
+    )
+    return state["output"]
+
+
 def test_runs_publish_a_whole_folder_and_nothing_else(linear_task: Any, tmp_path: Path) -> None:
     summary = run(linear_task(), tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
@@ -71,19 +78,23 @@ def test_runs_have_nothing_to_do_where_the_model_stands(linear_task: Any, tmp_pa
         fingerprint={"settings": "mine"},
     )
     assert again == first
-    assert "nothing to do" in state_of(str(tmp_path / "model"), FAST)["output"]
+    assert "nothing to do" in found(tmp_path / "model")
 
 
 def test_runs_refuse_the_model_of_another_run(linear_task: Any, tmp_path: Path) -> None:
     run(linear_task(), tmp_path / "model")
     with pytest.raises(ConfigError, match='settings: there "mine", now "yours"'):
         run(linear_task(), tmp_path / "model", settings="yours")
+    with pytest.raises(ConfigError, match='settings: there "mine", now "yours"'):
+        found(tmp_path / "model", settings="yours")
 
 
 def test_runs_refuse_a_folder_with_something_else(linear_task: Any, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("do not overwrite")
     with pytest.raises(ConfigError, match=r"holds thesis\.tex"):
         run(linear_task(), tmp_path)
+    with pytest.raises(ConfigError, match=r"holds thesis\.tex"):
+        found(tmp_path)
 
 
 class Killed(BaseException):
@@ -113,7 +124,7 @@ def test_runs_that_were_killed_end_as_undisturbed_ones(
         kill_after(patch, 2, committed)
         run(task, tmp_path / "killed")
     assert not (tmp_path / "killed").exists()
-    assert "go on" in state_of(str(tmp_path / "killed"), FAST)["output"]
+    assert "go on" in found(tmp_path / "killed")
     summary = run(task, tmp_path / "killed")
     assert summary["curve"] == expected["curve"]
     there, here = (
@@ -171,6 +182,8 @@ def test_runs_refuse_to_go_on_under_other_settings(
         run(linear_task(), tmp_path / "model")
     with pytest.raises(ConfigError, match="belongs to another run"):
         run(linear_task(), tmp_path / "model", settings="yours")
+    with pytest.raises(ConfigError, match="belongs to another run"):
+        found(tmp_path / "model", settings="yours")
 
 
 def test_runs_refuse_to_go_on_where_another_kind_of_worker_began(
@@ -183,6 +196,8 @@ def test_runs_refuse_to_go_on_where_another_kind_of_worker_began(
     on_ray = FAST.model_copy(update={"num_workers": 1})
     with pytest.raises(ConfigError, match=r"num_workers = 0, in one process, which cannot be"):
         run(linear_task(), tmp_path / "model", on_ray)
+    with pytest.raises(ConfigError, match=r"num_workers = 0, in one process, which cannot be"):
+        found(tmp_path / "model", on_ray)
     (there / "progress.json").rename(there / "checkpoint_manager_snapshot.json")
     with pytest.raises(ConfigError, match=r"num_workers > 0, on Ray, which cannot be"):
         run(linear_task(), tmp_path / "model")
@@ -193,9 +208,9 @@ def test_runs_hold_their_folder(linear_task: Any, tmp_path: Path) -> None:
     refused = []
 
     def make_task(folder: Folder) -> Any:
-        with pytest.raises(TransientError, match="held by another run: test of") as found:
+        with pytest.raises(TransientError, match="held by another run: test of") as error:
             run(linear_task(), tmp_path / "model")
-        refused.append(found.value)
+        refused.append(error.value)
         return linear_task()
 
     output = str(tmp_path / "model")
@@ -215,7 +230,7 @@ def test_runs_keep_their_checkpoints_where_the_model_has_no_room(
         patch.setattr(type(task), "save", full)
         with pytest.raises(TransientError, match=r"model cannot be written there: .*full"):
             run(task, tmp_path / "model")
-    assert "go on after its last checkpoint" in state_of(str(tmp_path / "model"), FAST)["output"]
+    assert "go on after its last checkpoint" in found(tmp_path / "model")
     assert run(task, tmp_path / "model")["epochs"] == 4
 
 
@@ -229,6 +244,24 @@ def test_runs_that_failed_before_the_first_epoch_bind_nobody(
     with pytest.raises(ConfigError, match="typing error"):
         fit(broken, FAST, output=str(tmp_path / "m"), job="test", fingerprint={"settings": "bad"})
     assert run(linear_task(), tmp_path / "m", settings="good")["epochs"] == 4
+
+
+def test_runs_that_were_killed_as_they_made_their_first_checkpoint_bind_nobody(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = Folder.upload
+
+    def dying(self: Folder, name: str, file: Path) -> None:
+        upload(self, name, file)
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Folder, "upload", dying)
+        run(linear_task(), tmp_path / "m", settings="bad")
+    assert [path.name for path in (tmp_path / "m.training").glob("epoch-*/*")]
+    assert "train from the start" in found(tmp_path / "m", settings="good")
+    run(linear_task(), tmp_path / "m", settings="good")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
 
 
 def test_runs_leave_a_folder_alone_that_only_has_their_name(

@@ -29,6 +29,7 @@ from xner.text.mentions import Mention
 from xner.text.words import segment
 from xner.training.examples import mention_scores, word_weights
 from xner.training.loop import DivergedError
+from xner.training.runs import is_held_out
 from xner.training.tagger import draw_counts, make_task, train_tagger
 
 
@@ -391,6 +392,14 @@ def test_tagger_folder_says_what_it_was_trained_and_selected_on(
     }
 
 
+def test_tagger_folder_says_what_share_was_held_out_where_max_dev_is_less(
+    tagger_recipe: Any, tmp_path: Path
+) -> None:
+    recipe = tagger_recipe(optimization={"dev_share": 0.2, "max_dev": 10})
+    about = make_task(recipe, Folder.at(str(tmp_path / "run"))).about
+    assert about["selected_on"]["held_out_share_of_data"] == 10 / 400
+
+
 def test_tagger_selects_on_target_gold_only_when_told_to(
     tagged_file: Path, pseudo_shard: Path, tagger_recipe: Any, tmp_path: Path
 ) -> None:
@@ -434,6 +443,28 @@ def test_tagger_is_not_selected_by_what_it_cannot_find(
     assert "not one entity in the 4 sentences" in caplog.text
     with pytest.raises(ConfigError, match="patience = 1 needs held-out examples"):
         task("O", optimization={"patience": 1})
+
+
+def test_tagger_takes_the_last_epoch_where_nothing_held_out_can_be_found(
+    tagger_recipe: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A small sample: what is rare stands in the held-out part alone, or no mention does."""
+    texts = [f"Herr Kalosen{number}" for number in range(40)]
+    held_out = [text for text in texts if is_held_out(text, 0.2)]
+    assert 0 < len(held_out) < 20
+    for tag in ("B-MISC", "O"):
+        sentences = [
+            f"Herr O\n{text.split()[1]} {tag if text in held_out else 'B-PER'}\n" for text in texts
+        ]
+        (tmp_path / "few.conll").write_text("\n".join(sentences))
+        recipe = tagger_recipe(data=[{"path": str(tmp_path / "few.conll"), "lang": "de"}])
+        task = make_task(recipe, Folder.at(str(tmp_path / "run")))
+        assert task.labels == ("PER",) and task.dev == ()
+        assert f"not one entity in the {len(held_out)} sentences" in caplog.text
+        # They were read, and nobody trained on them.
+        (data,), (dev,) = task.about["data"], task.about["dev"]
+        assert data["sentences"] + dev["sentences"] == len(texts)
+        caplog.clear()
 
 
 @pytest.mark.parametrize("numbers", [None, {"O": 0, "B-PER": 1}, {"B-PER": 0, "O": 1}])

@@ -6,7 +6,15 @@ import pytest
 from pydantic import ValidationError
 
 from xner import config
-from xner.config import AlignerConfig, BuildAlignmentSetConfig, LinksConfig, Record
+from xner.config import (
+    AlignerConfig,
+    BootstrapConfig,
+    BuildAlignmentSetConfig,
+    LinksConfig,
+    OptimizationConfig,
+    Record,
+    StudyGridConfig,
+)
 
 
 def test_aligner_config_needs_one_who_aligns() -> None:
@@ -46,6 +54,21 @@ def test_build_alignment_set_config_has_pairs_for_word_links() -> None:
         BuildAlignmentSetConfig.model_validate(
             {"wikipedia": [{"lang": "de", "dumps": ["a"]}], "bitext": {}, "output": "out"}
         )
+
+
+@pytest.mark.parametrize(
+    ("record", "settings"),
+    [
+        (OptimizationConfig, {"seed": -1}),
+        (BootstrapConfig, {"seed": -1}),
+        (StudyGridConfig, {"seeds": [0, -1]}),
+    ],
+)
+def test_config_seeds_are_those_that_numpy_takes(
+    record: type[Record], settings: dict[str, object]
+) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        record.model_validate(settings)
 
 
 @pytest.mark.parametrize(

@@ -140,13 +140,14 @@ class StudyRun:
 
     def score(self, step: Step) -> None:
         """Train the cell's model where it has one of its own, and score it on every gold set."""
-        started = time.perf_counter()
         recipe = cast(Scoring, self.recipe(step))
-        sentences = 0
+        sentences, seconds = 0, 0.0
         if recipe.training is not None:
-            _train_tagger(recipe.training)
+            # What a process took that was killed counts as well.
+            seconds = _train_tagger(recipe.training)["seconds"]
             data = Folder.at(recipe.model).read_record(DATA_FILE)
             sentences = sum(each["sentences"] for each in data["data"] + data["dev"])
+        started = time.perf_counter()
         model = ModelConfig(
             model=recipe.model,
             max_length=recipe.max_length,
@@ -165,7 +166,7 @@ class StudyRun:
         record = {
             "cells": [asdict(c) for c, name in self.study.cells.items() if name == step.name],
             "sentences": sentences,
-            "seconds": time.perf_counter() - started,
+            "seconds": seconds + time.perf_counter() - started,
         }
         folder.publish_table(_SCORES, pa.concat_tables(tables), {_RECORD_KEY: json.dumps(record)})
         if recipe.training is not None and not self.config.keep_models:
@@ -212,10 +213,10 @@ def _check_pairs(language: StudyLanguageConfig) -> None:
                 )
 
 
-def _train_tagger(recipe: TrainTaggerConfig) -> None:
+def _train_tagger(recipe: TrainTaggerConfig) -> Mapping[str, Any]:
     from xner.training.tagger import train_tagger
 
-    train_tagger(recipe, _quietly)
+    return train_tagger(recipe, _quietly)
 
 
 def _train_teacher(run: StudyRun, step: Step) -> None:

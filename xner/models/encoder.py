@@ -226,7 +226,8 @@ def window_length(
 ) -> int:
     """Longest window in sub-words with special tokens: `wanted`, or else the limit up to 512.
 
-    Raises ConfigError when `wanted` exceeds what the encoder's positions allow.
+    Raises ConfigError when `wanted` exceeds what the encoder's positions allow, or has no room for
+    a sub-word of the text.
     """
     limit = min(
         getattr(model.config, "max_position_embeddings", None) or DEFAULT_WINDOW,
@@ -240,5 +241,10 @@ def window_length(
     if wanted is not None and wanted > limit:
         raise ConfigError(
             f"max_length = {wanted}, but this encoder reads at most {limit} sub-words"
+        )
+    num_special = tokenizer.num_special_tokens_to_add()
+    if wanted is not None and wanted <= num_special:
+        raise ConfigError(
+            f"max_length = {wanted} leaves no room beside {num_special} special tokens"
         )
     return wanted or min(limit, DEFAULT_WINDOW)

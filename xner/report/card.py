@@ -216,12 +216,12 @@ def _selection(selected_on: Mapping[str, Any], summary: Mapping[str, Any], keep_
         which = "that of the last epoch"
         if num_kept > 1:
             which = f"the mean of the weights of the last {num_kept} epochs"
-        return f"Nothing was held out: the model is {which}."
+        return f"There was nothing to compare epochs by: the model is {which}."
     share = selected_on["held_out_share_of_data"]
     if share is None:
         where = ", ".join(map(code, selected_on["paths"]))
     else:
-        where = f"a held-out share of the data above (`dev_share` {share:g})"
+        where = f"a held-out share of the data above ({100 * share:.3g} %)"
     which, of_that = f"that of epoch {summary['best_epoch']}, the best of {num_epochs}", "epoch"
     if num_kept > 1:
         which = f"the mean of the weights of the best {num_kept} of {num_epochs} epochs"

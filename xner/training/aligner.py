@@ -178,18 +178,23 @@ def train_aligner(
     Raises:
         ConfigError, DataError: as ``read_examples`` and ``fit`` say.
     """
-    inputs = {
-        "encoder": encoder_content(config.encoder),
-        "examples": content_of(config.examples),
-    }
     return fit(
         lambda run_folder: make_task(config, run_folder),
         config.optimization,
         output=config.output,
         job="train_aligner",
-        fingerprint=fingerprint(config, inputs),
+        fingerprint=fingerprint_of(config),
         report=report,
     )
+
+
+def fingerprint_of(config: TrainAlignerConfig) -> dict[str, Any]:
+    """What decides the weights of a run. Raises ConfigError for what is not there."""
+    inputs = {
+        "encoder": encoder_content(config.encoder),
+        "examples": content_of(config.examples),
+    }
+    return fingerprint(config, inputs)
 
 
 def make_task(config: TrainAlignerConfig, run_folder: Folder) -> AlignerTask:
@@ -257,7 +262,8 @@ class HeldOut:
         """Shares of names whose best candidate is exactly right, as fractions.
 
         ``exact``: of all names; ``exact_present``: of those that stand in the text;
-        ``exact_absent``: of those that do not, for which nothing must be found.
+        ``exact_absent``: of those that do not, for which nothing must be found. The last two are
+        left out where there is no such name.
         """
         placed, refused = [], []
         for best, gold in self.best():
@@ -265,11 +271,12 @@ class HeldOut:
                 placed.append(best is not None and (best.start, best.end) in gold)
             else:
                 refused.append(best is None)
-        return {
-            "exact": _share(placed + refused),
-            "exact_present": _share(placed),
-            "exact_absent": _share(refused),
-        }
+        shares = {"exact": _share(placed + refused)}
+        if placed:
+            shares["exact_present"] = _share(placed)
+        if refused:
+            shares["exact_absent"] = _share(refused)
+        return shares
 
 
 def calibrated(scores: Sequence[float], right: Sequence[bool]) -> dict[str, float]:

@@ -33,7 +33,6 @@ from xner.shards.ledger import RUN_FILE, TRAINING_FILE, Run
 from xner.shards.storage import Folder
 from xner.training.loop import Progress, State, Task, load_weights, log_progress
 from xner.training.places import (
-    CHECKPOINT,
     PROGRESS,
     checkpoint_name,
     is_local,
@@ -138,11 +137,7 @@ def fit(
         logger.info("%s: trained already under these settings; nothing to do", model_folder)
         _remove(run_folder)
         return dict(model_folder.read_record(TRAINING_FILE))
-    if not _has_checkpoint(run_folder) and (strangers := model_folder.names()):
-        raise ConfigError(
-            f"output {model_folder}: holds {strangers[0]} but no {TRAINING_FILE}: not an output of "
-            "this job; choose another folder"
-        )
+    _check_strangers(model_folder, run_folder)
     with Lease(run_folder, job) as lease:
         if not _has_checkpoint(run_folder) and run_folder.exists(RUN_FILE):
             # Nothing is lost, and whoever corrects a setting after a first error can go on.
@@ -166,14 +161,29 @@ def fit(
     return summary
 
 
-def state_of(output: str, optimization: OptimizationConfig) -> dict[str, str]:
-    """What a run to ``output`` would find and do, for ``--dry-run``."""
+def state_of(
+    output: str,
+    optimization: OptimizationConfig,
+    *,
+    job: str,
+    fingerprint: Callable[[], Mapping[str, Any]],
+) -> dict[str, str]:
+    """What a run to ``output`` would find and do, for ``--dry-run``; the arguments are ``fit``'s.
+
+    ``fingerprint`` is called where there is something to hold it against. Raises ConfigError for
+    what ``fit`` would find in the way.
+    """
     model_folder = Folder.at(output)
+    run_folder = Folder(f"{model_folder.location}.training")
     if model_folder.exists(TRAINING_FILE):
+        Run(model_folder, job, fingerprint()).check()
         found = "trained already: nothing to do"
-    elif _has_checkpoint(Folder(f"{model_folder.location}.training")):
+    elif _has_checkpoint(run_folder):
+        Run(run_folder, job, fingerprint()).check()
+        _check_checkpoints(run_folder, optimization.num_workers)
         found = "a run was interrupted: go on after its last checkpoint"
     else:
+        _check_strangers(model_folder, run_folder)
         found = "train from the start"
     workers = (
         f"{optimization.num_workers} Ray Train workers of {optimization.cpus_per_worker} CPU, "
@@ -274,8 +284,18 @@ def _scratch(run_folder: Folder) -> Iterator[Path]:
             yield Path(name)
 
 
-def _has_checkpoint(folder: Folder) -> bool:
-    return any(name.startswith(CHECKPOINT) for name in folder.names())
+def _has_checkpoint(run_folder: Folder) -> bool:
+    """Whether one is whole: what a process wrote that was killed as it made its first is none."""
+    return run_folder.exists(PROGRESS) or run_folder.exists(_PROGRESS_OF_RAY)
+
+
+def _check_strangers(model_folder: Folder, run_folder: Folder) -> None:
+    """Refuse a folder that is nobody's model, unless a run was stopped as it published its own."""
+    if not _has_checkpoint(run_folder) and (strangers := model_folder.names()):
+        raise ConfigError(
+            f"output {model_folder}: holds {strangers[0]} but no {TRAINING_FILE}: not an output of "
+            "this job; choose another folder"
+        )
 
 
 def _check_checkpoints(run_folder: Folder, num_workers: int) -> None:

@@ -237,6 +237,18 @@ def train_tagger(
     Raises:
         ConfigError, DataError: as the readers and ``fit`` say.
     """
+    return fit(
+        lambda run_folder: make_task(config, run_folder),
+        config.optimization,
+        output=config.output,
+        job="train_tagger",
+        fingerprint=fingerprint_of(config),
+        report=report,
+    )
+
+
+def fingerprint_of(config: TrainTaggerConfig) -> dict[str, Any]:
+    """What decides the weights of a run. Raises ConfigError for what is not there."""
     inputs = {
         "encoder": encoder_content(config.encoder),
         "data": content_of([source.path for source in config.data]),
@@ -246,15 +258,8 @@ def train_tagger(
         from xner.models.hmm import content_hash
 
         inputs["word_aligner"] = content_hash(Folder.at(config.word_aligner))
-    return fit(
-        lambda run_folder: make_task(config, run_folder),
-        config.optimization,
-        output=config.output,
-        job="train_tagger",
-        # What a licence says of the weights does not change them.
-        fingerprint=fingerprint(config.model_copy(update={"license": None}), inputs),
-        report=report,
-    )
+    # What a licence says of the weights does not change them.
+    return fingerprint(config.model_copy(update={"license": None}), inputs)
 
 
 def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
@@ -289,9 +294,9 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         if config.encoder != TINY:
             labels = _labels_kept(folder, labels, config)
         _check_not_annotated(config.data, labels)
-        dev = _can_be_scored(dev, labels)
+        compared = _can_be_scored(dev, labels, is_given=bool(config.dev))
         model, tokenizer = new_model(folder, labels)
-    check_patience(config.optimization, len(dev))
+    check_patience(config.optimization, len(compared))
     window_length(model, tokenizer, config.max_length)
     new = _new_characters(model, tokenizer, surveys, config)
     part_encoder = PartEncoder(
@@ -313,13 +318,14 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         labels=tuple(labels),
         new=new,
         windows=windows,
-        dev=tuple(example.sentence for example in dev),
+        dev=tuple(example.sentence for example in compared),
         loss_config=config.loss,
         max_length=config.max_length,
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
         dropout=config.dropout,
         mixture=_mixture(config, parts, encoded_parts),
-        about=_about(config, labels, surveys, dev) | {"new_characters": len(new.characters)},
+        about=_about(config, labels, surveys, dev, compared, share)
+        | {"new_characters": len(new.characters)},
     )
 
 
@@ -336,22 +342,27 @@ def _dev(config: TrainTaggerConfig, surveys: Sequence[Survey]) -> list[Example]:
     ]
 
 
-def _can_be_scored(dev: Sequence[Example], labels: Sequence[str]) -> Sequence[Example]:
-    """The selection data; nothing where it has no mention, for then every epoch scores 0.
+def _can_be_scored(
+    dev: Sequence[Example], labels: Sequence[str], is_given: bool
+) -> Sequence[Example]:
+    """The selection data; nothing where the model knows no type of it: every epoch would score 0.
 
-    Raises ConfigError where the recipe's ``dev`` has only types that the model will not know.
+    Raises ConfigError where the recipe's own ``dev`` (``is_given``) has only such types.
     """
     types = {split_tag(tag)[1] for each in dev for tag in each.sentence.tags if tag != OUTSIDE}
-    if dev and not types:
-        logger.warning(
-            "not one entity in the %d sentences that epochs are compared by: the last is taken",
-            len(dev),
-        )
-        return []
-    if unknown := sorted(types.difference(labels)):
-        message = f"dev: {', '.join(unknown)} unknown to the model, which knows {', '.join(labels)}"
-        if types.isdisjoint(labels):
+    unknown = sorted(types.difference(labels))
+    message = f"dev: {', '.join(unknown)} unknown to the model, which knows {', '.join(labels)}"
+    if types.isdisjoint(labels):
+        if types and is_given:
             raise ConfigError(f"{message}; map the types (label_map)")
+        if dev:
+            logger.warning(
+                "not one entity in the %d sentences that epochs are compared by is of a type that "
+                "the model knows: the last is taken",
+                len(dev),
+            )
+        return []
+    if unknown:
         logger.warning("%s: they count as missed", message)
     return dev
 
@@ -457,8 +468,14 @@ def _about(
     labels: Sequence[str],
     surveys: Sequence[Survey],
     dev: Sequence[Example],
+    compared: Sequence[Example],
+    share: float,
 ) -> dict[str, Any]:
-    """What was trained and selected on, for the record in the model folder."""
+    """What was trained and selected on, for the record in the model folder.
+
+    ``dev`` was not trained on, and epochs are ``compared`` by it or by nothing; ``share`` of the
+    data was held out for it where the recipe has none.
+    """
     return {
         "types": list(labels),
         "data": list(map(_counts, config.data, surveys)),
@@ -468,9 +485,9 @@ def _about(
         ],
         "selected_on": {
             "paths": [without_credentials(s.path) for s in config.dev],
-            "held_out_share_of_data": None if config.dev else config.optimization.dev_share,
-            "sentences": len(dev),
-            "target_gold": sorted(_target_gold(config, surveys, dev)),
+            "held_out_share_of_data": None if config.dev else share,
+            "sentences": len(compared),
+            "target_gold": sorted(_target_gold(config, surveys, compared)),
         },
     }
 

@@ -81,7 +81,8 @@ def _sample(
 ) -> tuple[tuple[str, str], list[tuple[str, str]]]:
     """The languages, and the texts of the pairs whose hashes are smallest, smallest first.
 
-    So the sample and its order depend neither on the order of the shards nor on their cut.
+    So the sample and its order depend neither on the order of the shards nor on their cut. Memory
+    is that of twice the sample and a shard, however many pairs there are.
     Raises ConfigError where the shards are of several language pairs, or without a pair.
     """
     threshold = Threshold(config.max_pairs)
@@ -103,11 +104,20 @@ def _sample(
         admitted = np.flatnonzero(threshold.admit(keys))
         some = table.select(["source", "target"]).take(pa.array(admitted))
         kept.update(zip(keys[admitted].tolist(), _texts(some), strict=True))
+        # What was admitted early is mostly none of the smallest by now.
+        if len(kept) > 2 * config.max_pairs:
+            kept = _smallest(kept, threshold)
         report(table.num_rows)
     if languages is None:
         raise ConfigError(f"pairs: {', '.join(config.pairs)}: the shards hold no pairs")
+    kept = _smallest(kept, threshold)
+    return languages, [kept[key] for key in sorted(kept)]
+
+
+def _smallest(kept: dict[int, tuple[str, str]], threshold: Threshold) -> dict[int, tuple[str, str]]:
+    """The pairs that are in the sample as far as the threshold can tell."""
     bound = threshold.bound()
-    return languages, [kept[key] for key in sorted(kept) if bound is None or key <= bound]
+    return {key: pair for key, pair in kept.items() if bound is None or key <= bound}
 
 
 def _texts(table: pa.Table) -> Iterator[tuple[str, str]]:

@@ -108,14 +108,16 @@ def test_card_says_where_labels_are_from() -> None:
 
 
 def test_card_tells_what_the_model_was_selected_on() -> None:
-    held_out = card_of(recipe(), SUMMARY, about(), {})
-    assert "epoch 2, the best of 3 on 100 sentences of a held-out share" in held_out
+    held_out = card_of(recipe(), SUMMARY, about(held_out_share_of_data=0.002), {})
+    where = "a held-out share of the data above (0.2 %)"
+    assert f"epoch 2, the best of 3 on 100 sentences of {where}" in held_out
     assert "Chosen by labels of people" not in held_out
     gold = about(paths=["dev.conll"], held_out_share_of_data=None, target_gold=["de"])
     card = card_of(recipe(), SUMMARY, gold, {})
     assert "100 sentences of `dev.conll`" in card
     assert "**Chosen by labels of people in the target language (de)**" in card
-    assert "that of the last epoch" in card_of(recipe(), SUMMARY, about(sentences=0), {})
+    unscored = card_of(recipe(), SUMMARY, about(sentences=0), {})
+    assert "There was nothing to compare epochs by: the model is that of the last" in unscored
 
 
 def test_card_tells_that_the_weights_are_a_mean() -> None:
