@@ -35,11 +35,12 @@ PAGE = "index.html"
 _COLUMNS = pa.schema([each for each in PSEUDO if each.name not in ("tokens", "ner_tags")])
 
 _ABOUT = (
-    "An English model, the teacher, found names in the source sentences; an aligner looked for "
-    "each name in the translation. What it found there are labels, from which a model of the "
-    "target language, the student, can learn. Pairs whose labels may be wrong or incomplete are "
-    "refused, for the reasons told here. They are kept in the shards all the same."
+    "A model of the source language, the teacher, found names in the source sentences; an aligner "
+    "looked for each name in the translation. What it found there are labels, from which a model "
+    "of the target language, the student, can learn. Pairs whose labels may be wrong or incomplete "
+    "are refused, for the reasons told here. They are kept in the shards all the same."
 )
+_NOT_LABELLED = "Pairs of shards that are not done yet, or that could not be read."
 _SCORES_NOTES = {
     "teacher": "How sure the teacher was of the names in the source sentences.",
     "alignment": "How sure the alignment was of the places that names were given.",
@@ -183,6 +184,9 @@ def _funnel(census: Census, prepared: Sequence[Mapping[str, Any]]) -> list[Step]
             Step("pairs read", sum(archive["read"] for archive in prepared)),
             *(Step(name, count, is_loss=True) for name, count in (+refused).most_common()),
         ]
+        left = sum(archive["written"] for archive in prepared) - census.num_rows
+        if left > 0:
+            steps.append(Step("not labelled", left, _NOT_LABELLED, is_loss=True))
     steps.append(Step("pairs labelled", census.num_rows))
     for (status, reason), count in census.refused().most_common():
         name = " ".join(filter(None, ["error:" if status == "error" else "", reason]))
