@@ -569,6 +569,11 @@ document.addEventListener("pointerover", (event) => {
 document.addEventListener("focusin", (event) =>
   event.target.matches("mark") ? showTip(event.target) : hideTip());
 document.addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
-document.addEventListener("scroll", hideTip, { passive: true });
+document.addEventListener("scroll", () => {
+  // A mark that the keyboard comes to may scroll into view only then.
+  const mark = byId("tip").hidden ? null : document.querySelector("mark:focus");
+  if (mark) showTip(mark);
+  else hideTip();
+}, { passive: true });
 
 start();
