@@ -166,7 +166,8 @@ def _prepared(pairs: Folder) -> Iterator[Mapping[str, Any]]:
 def _funnel(census: Census, prepared: Sequence[Mapping[str, Any]]) -> list[Step]:
     """From what was read to what is kept, with what was lost for which reason.
 
-    The archives of a preparation that are of other languages than the rows are left out.
+    The archives of a preparation that are of other languages than the rows are left out. Raises
+    ConfigError for a preparation that wrote fewer pairs than there are rows: it is another one.
     """
     steps = []
     languages = {group[:2] for group in census.rows}
@@ -184,7 +185,13 @@ def _funnel(census: Census, prepared: Sequence[Mapping[str, Any]]) -> list[Step]
             Step("pairs read", sum(archive["read"] for archive in prepared)),
             *(Step(name, count, is_loss=True) for name, count in (+refused).most_common()),
         ]
-        left = sum(archive["written"] for archive in prepared) - census.num_rows
+        num_written = sum(archive["written"] for archive in prepared)
+        left = num_written - census.num_rows
+        if left < 0:
+            raise ConfigError(
+                f"pairs: {num_written:,} were written, but {census.num_rows:,} are labelled; these "
+                "are other pairs, or not all of them"
+            )
         if left > 0:
             steps.append(Step("not labelled", left, _NOT_LABELLED, is_loss=True))
     steps.append(Step("pairs labelled", census.num_rows))
