@@ -6,6 +6,7 @@ import json
 import random
 import re
 import tomllib
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -228,6 +229,9 @@ def test_filters_let_through_what_they_say(open_page: Open, site: Site) -> None:
     settle(page)
     expected = count(lambda row: text.lower() in f"{row['source']}\n{row['target']}".lower())
     assert shown(page) == expected > 0
+    page.fill("#text", unicodedata.normalize("NFD", "آنا"))
+    settle(page)
+    assert shown(page) == 1
     page.click("#clear")
     assert shown(page) == len(site.rows)
 
