@@ -6,6 +6,7 @@ import json
 import random
 import re
 import tomllib
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -228,6 +229,9 @@ def test_filters_let_through_what_they_say(open_page: Open, site: Site) -> None:
     settle(page)
     expected = count(lambda row: text.lower() in f"{row['source']}\n{row['target']}".lower())
     assert shown(page) == expected > 0
+    page.fill("#text", unicodedata.normalize("NFD", "آنا"))
+    settle(page)
+    assert shown(page) == 1
     page.click("#clear")
     assert shown(page) == len(site.rows)
 
@@ -358,6 +362,17 @@ def test_pointing_at_a_mention_tells_its_scores(open_page: Open, site: Site) -> 
         assert abs(losing["x"] - twin["x"]) < 6 and losing["width"] < twin["width"]
         page.keyboard.press("Escape")
         assert page.is_hidden("#tip") and page.locator(".sides rect").count() == 0
+    # The keyboard brings what it comes to into view.
+    page.mouse.move(1, 1)
+    mark.evaluate("mark => mark.blur()")
+    for act in ("_ => scrollBy(0, -innerHeight)", "mark => mark.focus()"):
+        mark.evaluate(act)
+        settle(page)
+    assert is_in_view(mark) and page.is_visible("#tip")
+    page.keyboard.press("Escape")
+    page.mouse.wheel(0, 1)
+    settle(page)
+    assert page.is_hidden("#tip")
     page.click('[data-id="emoji"] summary')
     table = page.inner_text('[data-id="emoji"] table')
     assert "placed" in table and "below the threshold" in table

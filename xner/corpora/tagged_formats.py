@@ -225,6 +225,7 @@ def read_label_studio(config: TaggedSourceConfig) -> list[FileSentence]:
     skipped does not. Tasks without any are left out, and the log has their number. Offsets are in
     characters (Unicode code points), as Label Studio counts (its selection-tools.js); where it
     stored the marked text, that is compared, for its versions of before 2022 counted UTF-16 units.
+    White space at the ends of what was marked is no part of the mention.
     Raises DataError for what is no such file, and for a bad task.
     """
     try:
@@ -274,6 +275,11 @@ def _label_studio_span(result: dict[str, Any], text: str) -> dict[str, Any] | No
             f"{text[start:end]!r} at [{start}, {end}), but Label Studio marked {value['text']!r}; "
             "old versions of it count characters beyond U+FFFF twice"
         )
+    marked = text[start:end]
+    if marked.strip() and end <= len(text):
+        # A hand with a mouse takes a space along.
+        start += len(marked) - len(marked.lstrip())
+        end = start + len(marked.strip())
     return {"start": start, "end": end, "label": labels[0]}
 
 

@@ -35,11 +35,12 @@ PAGE = "index.html"
 _COLUMNS = pa.schema([each for each in PSEUDO if each.name not in ("tokens", "ner_tags")])
 
 _ABOUT = (
-    "An English model, the teacher, found names in the source sentences; an aligner looked for "
-    "each name in the translation. What it found there are labels, from which a model of the "
-    "target language, the student, can learn. Pairs whose labels may be wrong or incomplete are "
-    "refused, for the reasons told here. They are kept in the shards all the same."
+    "A model of the source language, the teacher, found names in the source sentences; an aligner "
+    "looked for each name in the translation. What it found there are labels, from which a model "
+    "of the target language, the student, can learn. Pairs whose labels may be wrong or incomplete "
+    "are refused, for the reasons told here. They are kept in the shards all the same."
 )
+_NOT_LABELLED = "Pairs of shards that are not done yet, or that could not be read."
 _SCORES_NOTES = {
     "teacher": "How sure the teacher was of the names in the source sentences.",
     "alignment": "How sure the alignment was of the places that names were given.",
@@ -165,7 +166,8 @@ def _prepared(pairs: Folder) -> Iterator[Mapping[str, Any]]:
 def _funnel(census: Census, prepared: Sequence[Mapping[str, Any]]) -> list[Step]:
     """From what was read to what is kept, with what was lost for which reason.
 
-    The archives of a preparation that are of other languages than the rows are left out.
+    The archives of a preparation that are of other languages than the rows are left out. Raises
+    ConfigError for a preparation that wrote fewer pairs than there are rows: it is another one.
     """
     steps = []
     languages = {group[:2] for group in census.rows}
@@ -183,6 +185,15 @@ def _funnel(census: Census, prepared: Sequence[Mapping[str, Any]]) -> list[Step]
             Step("pairs read", sum(archive["read"] for archive in prepared)),
             *(Step(name, count, is_loss=True) for name, count in (+refused).most_common()),
         ]
+        num_written = sum(archive["written"] for archive in prepared)
+        left = num_written - census.num_rows
+        if left < 0:
+            raise ConfigError(
+                f"pairs: {num_written:,} were written, but {census.num_rows:,} are labelled; these "
+                "are other pairs, or not all of them"
+            )
+        if left > 0:
+            steps.append(Step("not labelled", left, _NOT_LABELLED, is_loss=True))
     steps.append(Step("pairs labelled", census.num_rows))
     for (status, reason), count in census.refused().most_common():
         name = " ".join(filter(None, ["error:" if status == "error" else "", reason]))

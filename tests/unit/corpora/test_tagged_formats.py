@@ -319,6 +319,22 @@ def test_label_studio_compares_the_text_that_was_marked(path: Path) -> None:
     assert sentence.tags == ("B-PER", "I-PER")
 
 
+def test_label_studio_leaves_white_space_out_of_mentions(path: Path) -> None:
+    marked = annotation((1, 6, "PER"), (8, 13, "LOC"))
+    marked["result"][0]["value"]["text"] = " Tom "
+    (sentence,) = read(
+        path, json.dumps([task("\U0001f600 Tom in Bonn ", marked)]), format="label-studio"
+    )
+    assert sentence.tags == ("O", "B-PER", "O", "B-LOC")
+    for span in ((1, 2, "PER"), (9, 15, "LOC")):
+        with pytest.raises(DataError, match=r"not made of whole words|covers none"):
+            read(
+                path,
+                json.dumps([task("\U0001f600 Tom in Bonn ", annotation(span))]),
+                format="label-studio",
+            )
+
+
 def write_parquet(path: Path, tags: pa.Array, noted: dict[str, Any] | None = None) -> None:
     table = pa.table({"tokens": [["Tom", "Roe"]], "ner_tags": tags})
     if noted is not None:

@@ -136,11 +136,31 @@ def test_report_tells_what_was_read_before(shards: Callable[..., Folder], tmp_pa
         ("pairs read", 180, False),
         ("not sampled", 160, True),
         ("identical", 8, True),
+        ("not labelled", 6, True),
         ("pairs labelled", 6, False),
         ("unplaced_mention", 2, True),
         ("error: no_text", 2, True),
         ("pairs kept", 2, False),
     ]
+    # The source may be of any language.
+    assert not any("English" in part.note for part in report.parts(census))
+    left = 0
+    for step in funnel:
+        assert step.is_loss or not left or step.count == left
+        left = left - step.count if step.is_loss else step.count
+
+
+def test_report_refuses_what_was_read_for_other_pairs(
+    shards: Callable[..., Folder], tmp_path: Path
+) -> None:
+    languages = {"source_lang": "en", "target_lang": "de"}
+    archive = {**languages, "read": 9, "refused": {}, "not_sampled": 4, "written": 5}
+    pairs = Folder.at(str(tmp_path / "pairs"))
+    pairs.publish_json("summary.json", [archive])
+    pseudo = shards(str(tmp_path / "pseudo"))
+    config = ReportConfig(pseudo=str(pseudo), output=str(tmp_path), pairs=str(pairs))
+    with pytest.raises(ConfigError, match="pairs: 5 were written, but 6 are labelled"):
+        JOB["main"](config)
 
 
 def test_report_tells_of_the_last_run_and_its_cluster(

@@ -222,11 +222,13 @@ function selected() {
   const { rows, decided } = page;
   const wanted = Object.fromEntries(
     ["verdict", "type", "corpus", "languages", "order"].map((id) => [id, byId(id).value]));
-  const text = byId("text").value.toLowerCase().trim();
+  // An accent may be a letter of its own, in what is typed or in the text.
+  const comparable = (text) => text.normalize().toLowerCase();
+  const text = comparable(byId("text").value).trim();
   const [least, most] = [["least", 0], ["most", 1]].map(
     ([id, open]) => byId(id).value === "" ? open : Number(byId(id).value));
   const onlyChanged = byId("changed").checked;
-  if (text) page.texts ??= rows.map((row) => `${row.source}\n${row.target}`.toLowerCase());
+  if (text) page.texts ??= rows.map((row) => comparable(`${row.source}\n${row.target}`));
   const found = [];
   rows.forEach((row, i) => {
     const now = decided[i];
@@ -569,6 +571,11 @@ document.addEventListener("pointerover", (event) => {
 document.addEventListener("focusin", (event) =>
   event.target.matches("mark") ? showTip(event.target) : hideTip());
 document.addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
-document.addEventListener("scroll", hideTip, { passive: true });
+document.addEventListener("scroll", () => {
+  // A mark that the keyboard comes to may scroll into view only then.
+  const mark = byId("tip").hidden ? null : document.querySelector("mark:focus");
+  if (mark) showTip(mark);
+  else hideTip();
+}, { passive: true });
 
 start();
