@@ -25,9 +25,13 @@ Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(_[A-Za-z]+)?$")]
 
 
 class Record(BaseModel):
-    """A frozen group of settings that refuses keys it does not know."""
+    """A frozen group of settings that refuses keys it does not know, and empty text.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    An empty name is mostly a shell variable that is not set, and to a file system the folder at
+    hand.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_min_length=1)
 
 
 class EngineConfig(Record):

@@ -13,7 +13,9 @@ from xner.config import (
     LinksConfig,
     OptimizationConfig,
     Record,
+    RefilterConfig,
     StudyGridConfig,
+    TrainWordAlignerConfig,
 )
 
 
@@ -69,6 +71,14 @@ def test_config_seeds_are_those_that_numpy_takes(
 ) -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         record.model_validate(settings)
+
+
+def test_config_has_no_empty_locations() -> None:
+    for pseudo, output in [("", "out"), ("in", "")]:
+        with pytest.raises(ValidationError, match="at least 1 character"):
+            RefilterConfig(pseudo=pseudo, output=output)
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        TrainWordAlignerConfig(pairs=["in", ""], output="out")
 
 
 @pytest.mark.parametrize(

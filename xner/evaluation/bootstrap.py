@@ -72,7 +72,7 @@ def sentence_counts(
 
 
 def intervals(counts: SentenceCounts, config: BootstrapConfig) -> dict[str, Interval]:
-    """The intervals of precision, recall and F1."""
+    """The intervals of precision, recall and F1. Raises ValueError for no sentences."""
     sums = np.concatenate(list(_resampled(counts, config)))
     found, invented, missed = sums.T
     return {
@@ -128,6 +128,8 @@ def _resampled(
     counts: npt.NDArray[np.int64], config: BootstrapConfig
 ) -> Iterator[npt.NDArray[np.float64]]:
     """The summed counts of the resamples, some at a time so that memory stays bounded."""
+    if len(counts) == 0:
+        raise ValueError("no sentences to draw from")
     generator = np.random.default_rng(config.seed)
     num_sentences = len(counts)
     shares = np.full(num_sentences, 1 / num_sentences)

@@ -86,7 +86,8 @@ class TaggerReport:
 def evaluate(gold: Tags, predicted: Tags, bootstrap: BootstrapConfig = _BOOTSTRAP) -> TaggerReport:
     """Score the predicted tags of each sentence against the gold's, which are valid IOB2.
 
-    Raises ValueError when the two sides differ in sentences or in words, or for what is no tag.
+    Raises ValueError when the two sides differ in sentences or in words, or have none, or for what
+    is no tag.
     """
     require_same_words(gold, predicted)
     strict, lenient = (_scored(gold, predicted, lenient, bootstrap) for lenient in (False, True))

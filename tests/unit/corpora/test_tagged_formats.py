@@ -413,7 +413,7 @@ def test_rows_of_an_empty_split_are_an_error(path: Path, format: str) -> None:
         read(path, format=format)
 
 
-@pytest.mark.parametrize("encoding", ["latin-15b", "base64", ""])
+@pytest.mark.parametrize("encoding", ["latin-15b", "base64", " "])
 def test_encoding_must_be_one_of_text(encoding: str) -> None:
     with pytest.raises(ValidationError, match=r"encoding\n.*examples: utf-8, latin-1, cp1252"):
         TaggedSourceConfig(path="a", encoding=encoding)

@@ -171,6 +171,7 @@ def test_evaluate_tells_of_types_that_the_gold_does_not_have() -> None:
     [
         ([["O"], ["O"]], [["O"]], "2 gold sentences but 1 predicted"),
         ([["O", "O"]], [["O"]], "sentence 0 has 2 gold tags but 1 predicted"),
+        ([], [], "no sentences"),
         ([["O", "O"]], [["O", "S-PER"]], "'S-PER' is not a tag; expected O, B-TYPE, I-TYPE"),
         ([["O", "B-"]], [["O", "O"]], "'B-' is not a tag"),
     ],
