@@ -619,10 +619,14 @@ class _Actor:
 
 def _given_up(shard: str, pool: str, num_given_up: int) -> str:
     """What is said of the shard. Raises XnerError where there have been too many."""
-    message = f"{shard}: given up, for it cost {pool} {_WHAT_LOST}"
+    message = _what_it_cost(shard, pool)
     if num_given_up > MAX_GIVEN_UP:
         raise XnerError(f"{num_given_up} shards were given up, the last of them {message}")
     return message
+
+
+def _what_it_cost(what: object, pool: str) -> str:
+    return f"{what}: given up, for it cost {pool} {_WHAT_LOST}"
 
 
 def _run_in_task(parcel: pa.Table, steps: Sequence[Step], watch: _Watch) -> pa.Table:
@@ -660,7 +664,7 @@ def _read_source(
 
     def begin() -> None:
         if watch.begin(_READER, name):
-            raise DataError(f"{source}: given up, for it cost {_READER} {_WHAT_LOST}")
+            raise DataError(_what_it_cost(source, _READER))
 
     _carrying(begin)
     try:

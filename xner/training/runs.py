@@ -130,8 +130,7 @@ def fit(
         XnerError: the loss was not finite, or a worker failed for good.
     """
     check_trackers(optimization.trackers)
-    model_folder = Folder.at(output)
-    run_folder = Folder(f"{model_folder.location}.training")
+    model_folder, run_folder = _folders(output)
     if model_folder.exists(TRAINING_FILE):
         Run(model_folder, job, fingerprint).open()
         logger.info("%s: trained already under these settings; nothing to do", model_folder)
@@ -173,8 +172,7 @@ def state_of(
     ``fingerprint`` is called where there is something to hold it against. Raises ConfigError for
     what ``fit`` would find in the way.
     """
-    model_folder = Folder.at(output)
-    run_folder = Folder(f"{model_folder.location}.training")
+    model_folder, run_folder = _folders(output)
     if model_folder.exists(TRAINING_FILE):
         Run(model_folder, job, fingerprint()).check()
         found = "trained already: nothing to do"
@@ -282,6 +280,12 @@ def _scratch(run_folder: Folder) -> Iterator[Path]:
     else:
         with tempfile.TemporaryDirectory(prefix="xner-model-") as name:
             yield Path(name)
+
+
+def _folders(output: str) -> tuple[Folder, Folder]:
+    """The model's folder and, beside it, that of the run that makes it."""
+    model_folder = Folder.at(output)
+    return model_folder, Folder(f"{model_folder.location}.training")
 
 
 def _has_checkpoint(run_folder: Folder) -> bool:
