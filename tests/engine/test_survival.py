@@ -272,6 +272,15 @@ def test_survival_is_counted_for_as_long_as_a_run_lasts(local_ray: None) -> None
     assert alive("Tries", 0) == []
 
 
+def test_survival_is_counted_for_as_long_as_a_flow_lasts(local_ray: None) -> None:
+    assert alive("Tries", 0) == []
+    held = engine_for(EngineConfig()).read(["1"], lambda name: [read(name)]).held()
+    assert len(alive("Tries", 1)) == 1
+    assert len(list(held.partition("x", 1))) == 1
+    del held
+    assert alive("Tries", 0) == []
+
+
 def counters() -> list[dict[str, Any]]:
     found = actors().values()
     return [each for each in found if each["ActorClassName"] == "_Counter"]

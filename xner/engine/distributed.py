@@ -19,6 +19,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
@@ -250,11 +251,12 @@ class RayEngine:
 
     def read(self, sources: Sequence[Any], reader: Callable[[Any], Iterable[pa.Table]]) -> RayFlow:
         """See :class:`xner.engine.flow.Engine`."""
-        # The flow may be read at any time, so those who count stay until the job's end.
-        watch = _Watch(_beside_driver(Tries, living_nodes), None)
+        tries = _beside_driver(Tries, living_nodes)
+        watch = _Watch(tries, None)
         watched_reader = partial(_read_source, reader=reader, watch=watch)
         with DataContext.current(_data_context(_READ_BLOCK_BYTES)):
-            return RayFlow(_read(list(enumerate(sources)), watched_reader, num_cpus=1))
+            dataset = _read(list(enumerate(sources)), watched_reader, num_cpus=1)
+        return RayFlow(dataset, _Lifetime(tries))
 
     def run_graph(
         self,
@@ -289,14 +291,20 @@ class RayEngine:
 
 
 class RayFlow:
-    """Tables as blocks of a Ray dataset; what is held lies in the object store, or spilled."""
+    """Tables as blocks of a Ray dataset; what is held lies in the object store, or spilled.
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+    ``counting`` lasts as long as a flow that may be read, or read again where a node is lost.
+    """
+
+    def __init__(self, dataset: Dataset, counting: _Lifetime) -> None:
+        self._dataset, self._counting = dataset, counting
+
+    def _of(self, dataset: Dataset) -> RayFlow:
+        return RayFlow(dataset, self._counting)
 
     def map(self, function: TableFunction) -> RayFlow:
         """See :class:`xner.engine.flow.Flow`."""
-        return RayFlow(
+        return self._of(
             self._dataset.map_batches(
                 partial(_carrying, function),
                 batch_size=None,
@@ -309,9 +317,9 @@ class RayFlow:
         """See :class:`xner.engine.flow.Flow`."""
         assert self._dataset.context.target_max_block_size is None, "only of what is held"
         if num_tables == 1:
-            one = RayFlow(self._dataset.repartition(1))
+            one = self._of(self._dataset.repartition(1))
             return one.map(lambda table: table.sort_by(column))
-        return RayFlow(self._dataset.sort(column, boundaries=range_borders(num_tables)))
+        return self._of(self._dataset.sort(column, boundaries=range_borders(num_tables)))
 
     def held(self, report: Callable[[int], None] | None = None) -> RayFlow:
         """See :class:`xner.engine.flow.Flow`."""
@@ -320,7 +328,7 @@ class RayFlow:
         # From here on a table is one block, however large it is: Ray would cut what a range or a
         # function gives at the size that is right for reading.
         held.context.target_max_block_size = None
-        return RayFlow(held)
+        return self._of(held)
 
     def _counted(self, report: Callable[[int], None]) -> Dataset:
         """The dataset computed, while ``report`` is told of its rows."""
@@ -338,7 +346,8 @@ class RayFlow:
         return holding.result()
 
     def __iter__(self) -> Iterator[pa.Table]:
-        return _batches(self._dataset)
+        # A generator, which holds this flow for as long as it is read.
+        yield from _batches(self._dataset)
 
 
 def _begun(work: Callable[[], T]) -> Future[T]:
@@ -551,9 +560,21 @@ def _counted_tries(seconds: float | None) -> Iterator[_Watch]:
     try:
         yield _Watch(tries, seconds)
     finally:
-        # Its handle lies in what Ray Data keeps, so it would live for as long as the driver.
-        if ray.is_initialized():
-            ray.kill(tries)
+        _end(tries)
+
+
+def _end(actor: Any) -> None:
+    """End an actor; what Ray Data keeps has its handle, so it would live as long as the driver."""
+    if ray.is_initialized():
+        ray.kill(actor)
+
+
+class _Lifetime:
+    """Ends an actor with the last that holds this."""
+
+    def __init__(self, actor: Any) -> None:
+        # No actor outlives the driver.
+        weakref.finalize(self, _end, actor).atexit = False
 
 
 class _Actor:
