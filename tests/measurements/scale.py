@@ -54,8 +54,9 @@ NUM_CPUS = 3
 POOL = PoolConfig(num_cpus=1)
 PAIRS_OF_A_SHARD = 4
 
-SHARD_BYTES = 64 * 2**10
-STORE_BYTES = 128 * 2**20
+# Ray keeps what is smaller than 100 KiB in the driver's own memory and not in the store.
+SHARD_BYTES = 128 * 2**10
+STORE_BYTES = 256 * 2**20
 MODEL_SECONDS = 0.005
 
 _MIB = 2**20
