@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -34,7 +35,7 @@ def first_ids(batch: Batch) -> tuple[Tensor]:
 @pytest.mark.parametrize("budget", [1, 100, 4096])
 def test_batching_rows_once_within_budget(budget: int) -> None:
     lengths = np.random.default_rng(0).integers(1, 300, 500)
-    plan = batches(lengths, budget)
+    plan = batches(lengths, budget, 16)
     assert sorted(np.concatenate(plan).tolist()) == list(range(500))
     widths = [int(lengths[rows].max()) for rows in plan]
     assert all(
@@ -45,18 +46,39 @@ def test_batching_rows_once_within_budget(budget: int) -> None:
 
 
 def test_batching_fills_the_budget() -> None:
-    plan = batches(np.array([8, 8, 8, 8, 8]), 24)
+    plan = batches(np.array([8, 8, 8, 8, 8]), 24, 1)
     assert [rows.tolist() for rows in plan] == [[0, 1, 2], [3, 4]]
-    assert batches(np.array([], dtype=np.int64), 24) == []
+    assert batches(np.array([], dtype=np.int64), 24, 1) == []
 
 
-def test_batching_closes_a_batch_before_much_of_it_is_padding() -> None:
-    # 64 sub-words may be padded by two.
-    plan = batches(np.array([10, 10, 9, 9, 8, 2, 2]), 64)
-    assert [rows.tolist() for rows in plan] == [[0, 1, 2, 3], [4], [5, 6]]
-    lengths = np.random.default_rng(1).integers(5, 60, 2000)
-    cells = sum(len(rows) * int(lengths[rows].max()) for rows in batches(lengths, 4096))
-    assert 1 - lengths.sum() / cells < 0.05
+def cost_of(lengths: np.ndarray, plan: list[np.ndarray], batch_cost: int) -> int:
+    return sum(len(rows) * int(lengths[rows].max()) + batch_cost for rows in plan)
+
+
+def test_batching_cuts_where_all_batches_together_cost_the_least() -> None:
+    # Two more cells are less than a batch, six more are not.
+    plan = batches(np.array([10, 10, 9, 9, 8, 2, 2]), 64, 5)
+    assert [rows.tolist() for rows in plan] == [[0, 1, 2, 3, 4], [5, 6]]
+    generator = np.random.default_rng(1)
+    for _ in range(50):
+        lengths = np.sort(generator.integers(1, 20, 9))[::-1]
+        batch_cost = int(generator.integers(0, 20))
+        all_cuts = itertools.product([False, True], repeat=8)
+        plans = [np.split(np.arange(9), np.flatnonzero(cuts) + 1) for cuts in all_cuts]
+        costs = [
+            cost_of(lengths, plan, batch_cost)
+            for plan in plans
+            if all(len(rows) * lengths[rows[0]] <= 40 for rows in plan)
+        ]
+        assert cost_of(lengths, batches(lengths, 40, batch_cost), batch_cost) == min(costs)
+
+
+@pytest.mark.parametrize(("num_rows", "most_padding"), [(200, 0.05), (2000, 0.01)])
+def test_batching_pads_little_however_few_the_rows_are(num_rows: int, most_padding: float) -> None:
+    lengths = np.random.default_rng(1).integers(5, 60, num_rows)
+    budget = TokenBudget(2048, CPU)
+    list(budget.run(collator(lengths), first_ids, lengths))
+    assert budget.usage.padding_share < most_padding
 
 
 def test_batching_results_belong_to_their_rows_and_usage_counts() -> None:

@@ -1,16 +1,15 @@
 """Batches by token budget: rows of like length together, as many as fit.
 
-A batch costs rows times its longest row, so rows are taken from the longest down, and a batch is
-closed when one more row would exceed the budget or pad more than a small share of it; in a large
-shard most batches have no padding at all. A budget that proves too large for the device's memory is
-halved for good. On a GPU the next batch is on its way before the last one's results are read, so
-that the device does not wait while rows are laid out and results taken apart.
+A batch costs rows times its longest row, and something for itself. So rows are taken from the
+longest down and cut where all batches together cost the least; in a large shard most have no
+padding at all. A budget that proves too large for the device's memory is halved for good. On a GPU
+the next batch is on its way before the last one's results are read, so that the device does not
+wait while rows are laid out and results taken apart.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from xner.config import BatchTokens
+from xner.models.compiled import kernel
 from xner.models.usage import Usage
 
 # Budgets that are tried for `auto`, each twice the one before, and those for work that is too small
@@ -33,9 +33,9 @@ _UNTRIED_ON_CPU, _UNTRIED_ON_GPU = 2048, 16_384
 # the work from here on.
 _WORTH_TRYING = 100
 
-# Of the budget, what a batch may lose to padding. To start another batch costs about as much: 2 ms
-# for the kernels of 24 layers on a GPU, next to nothing on a CPU.
-_MAX_PADDING = 1 / 32
+# What another batch costs, in sub-words: on a GPU 2 ms for the kernels of 24 layers, on a CPU
+# little more than to read the weights once again.
+_BATCH_ON_CPU, _BATCH_ON_GPU = 16, 512
 
 _LEAST_GAIN = 1.03
 _MEMORY_SHARE = 0.8
@@ -45,30 +45,48 @@ Batch = dict[str, Tensor]
 logger = logging.getLogger(__name__)
 
 
-def batches(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+def batches(lengths: np.ndarray, batch_tokens: int, batch_cost: int) -> list[np.ndarray]:
     """Indices of rows, a batch each: longest first, rows * longest row <= batch_tokens.
 
-    A batch has at least one row, also where that row alone exceeds the budget, and no more than
-    ``_MAX_PADDING`` of the budget is padding. Rows of equal length stay in their order, so that the
-    same lengths give the same batches.
+    A batch has at least one row, also where that row alone exceeds the budget. Of all cuts it is
+    one that costs the least, padding included, where a batch costs ``batch_cost`` sub-words besides
+    its own. Rows of equal length stay in their order: the same lengths give the same batches.
     """
     order = np.argsort(-lengths, kind="stable")
-    return list(split_by_budget(order, lengths, batch_tokens, batch_tokens * _MAX_PADDING))
+    ends = _cheapest_ends(lengths[order].astype(np.int64), batch_tokens, batch_cost)
+    found, start = [], 0
+    while start < len(order):
+        found.append(order[start : ends[start]])
+        start = ends[start]
+    return found
 
 
-def split_by_budget(
-    rows: np.ndarray, lengths: np.ndarray, budget: int, max_padding: float = math.inf
-) -> Iterator[np.ndarray]:
-    """Cut rows that are sorted longest first into runs that fit the budget, or of one row.
+@kernel("int64[::1](int64[::1], int64, int64)")
+def _cheapest_ends(lengths: np.ndarray, budget: int, batch_cost: int) -> np.ndarray:
+    """Where a batch that begins at a row ends, if it and all after it are to cost the least.
 
-    ``max_padding``: sub-words that a run may be padded by.
+    ``lengths`` descend. By dynamic programming from the last row to the first.
     """
+    num_rows = len(lengths)
+    ends = np.empty(num_rows, np.int64)
+    cost_from = np.zeros(num_rows + 1, np.int64)
+    for start in range(num_rows - 1, -1, -1):
+        longest = max(lengths[start], 1)
+        most = max(1, budget // longest)
+        for end in range(start + 1, min(num_rows, start + most) + 1):
+            cost = (end - start) * longest + batch_cost + cost_from[end]
+            # Of equal costs the larger batch: then a budget is filled before another is begun.
+            if end == start + 1 or cost <= cost_from[start]:
+                cost_from[start], ends[start] = cost, end
+    return ends
+
+
+def split_by_budget(rows: np.ndarray, lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
+    """Cut rows that are sorted longest first into runs that fit the budget, or of one row."""
     start = 0
     while start < len(rows):
         longest = int(lengths[rows[start]])
         run = rows[start : start + max(1, budget // max(longest, 1))]
-        padding = np.cumsum(longest - lengths[run])
-        run = run[: np.searchsorted(padding, max_padding, side="right")]
         yield run
         start += len(run)
 
@@ -109,6 +127,7 @@ class TokenBudget:
         self._is_gpu = device.type == "cuda"
         self._is_open = batch_tokens == "auto"
         untried = _UNTRIED_ON_GPU if self._is_gpu else _UNTRIED_ON_CPU
+        self._batch_cost = _BATCH_ON_GPU if self._is_gpu else _BATCH_ON_CPU
         self.batch_tokens = untried if batch_tokens == "auto" else batch_tokens
 
     def run(
@@ -127,7 +146,7 @@ class TokenBudget:
         """
         if self._is_open and lengths.sum() > _WORTH_TRYING * self.batch_tokens:
             self._find_budget(collate, forward, lengths)
-        pending = batches(lengths, self.batch_tokens)[::-1]
+        pending = batches(lengths, self.batch_tokens, self._batch_cost)[::-1]
         launched: deque[Launched] = deque()
         while pending or launched:
             if pending and len(launched) < (2 if self._is_gpu else 1):

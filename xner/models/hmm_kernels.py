@@ -1,9 +1,6 @@
 """The inner loops of :mod:`xner.models.hmm`, compiled by numba.
 
-Each kernel has one signature: it is compiled when this module is imported, or taken from numba's
-cache, and processes that start at once cannot mix up two versions of it there. The kernels release
-the interpreter lock and start no threads: who calls them cuts the work into pieces and decides how
-many run at a time.
+They start no threads: who calls them cuts the work into pieces and decides how many run at a time.
 
 A bitext is flat arrays: ``source`` and ``target`` are the word ids of all sentences in a row,
 ``*_starts`` say where each sentence begins (one more entry than sentences). The cells of a sentence
@@ -12,11 +9,9 @@ are its pairs of words, source word by source word; ``cells`` says where each se
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
+
+from xner.models.compiled import kernel
 
 # Jumps further than this are all the same.
 MAX_JUMP = 40
@@ -28,25 +23,13 @@ MAX_HMM_CELLS = 250_000
 MAX_HMM_WORDS = 2_000
 
 
-def _kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return numba.njit(signature, nogil=True, cache=True)(function)
-        except (RuntimeError, OSError):
-            # Neither beside this file nor in the user's cache folder can anything be written, or
-            # the disk is full.
-            return numba.njit(signature, nogil=True)(function)
-
-    return compiled
-
-
-@_kernel("int64(int32, int32)")
+@kernel("int64(int32, int32)")
 def _hash(source_word, target_word):
     mixed = (np.int64(source_word) << 32 | np.int64(target_word)) * np.int64(-7046029254386353131)
     return mixed >> 29
 
 
-@_kernel(
+@kernel(
     "Tuple((int32[::1], int32[::1], int32[::1]))"
     "(int32[::1], int64[::1], int32[::1], int64[::1], int64[::1])"
 )
@@ -95,7 +78,7 @@ def word_pairs(source, source_starts, target, target_starts, cells):
     return slots, pair_source[:size].copy(), pair_target[:size].copy()
 
 
-@_kernel("float32[::1](int32[::1], int32[::1], int64[::1], int64[::1], int64[::1], int64[::1])")
+@kernel("float32[::1](int32[::1], int32[::1], int64[::1], int64[::1], int64[::1], int64[::1])")
 def dice(pair_source, pair_target, source_grams, source_starts, target_grams, target_starts):
     """The Dice coefficient of the two words' letter bigrams, for each pair of words.
 
@@ -125,7 +108,7 @@ def dice(pair_source, pair_target, source_grams, source_starts, target_grams, ta
     return scores
 
 
-@_kernel("float32[::1](int32[::1], int32[::1], int64[::1], int32[::1], float32[::1])")
+@kernel("float32[::1](int32[::1], int32[::1], int64[::1], int32[::1], float32[::1])")
 def look_up(source_words, target_words, row_starts, row_words, values):
     """The value of each pair of words in a sparse matrix, 0 where it has none.
 
@@ -150,9 +133,7 @@ def look_up(source_words, target_words, row_starts, row_words, values):
     return found
 
 
-@_kernel(
-    "void(float64[:, ::1], float64[::1], float64, float64[::1], float64[:, ::1], float64[::1])"
-)
+@kernel("void(float64[:, ::1], float64[::1], float64, float64[::1], float64[:, ::1], float64[::1])")
 def forward_backward(emissions, null_emissions, p_null, jumps, posteriors, expected_jumps):
     """Posteriors of an HMM whose states are the words of one side and that emits the other side.
 
@@ -232,7 +213,7 @@ def forward_backward(emissions, null_emissions, p_null, jumps, posteriors, expec
         beta[:] = earlier
 
 
-@_kernel(
+@kernel(
     "void(int32[::1], int64[::1], int32[::1], int64[::1], int64[::1], int32[::1],"
     " float32[::1], float32[::1], float32[::1], float32[::1], float64, float64[:, ::1],"
     " boolean, int64, int64, float32[::1], float32[::1], float64[:, ::1])"
@@ -312,7 +293,7 @@ def link_posteriors(
                 backward[start + cell] = backward_table[slots[cells[sentence] + cell]] / total
 
 
-@_kernel("float64(int32[::1], float32[::1], float32[::1], boolean, float64[::1], float64[::1])")
+@kernel("float64(int32[::1], float32[::1], float32[::1], boolean, float64[::1], float64[::1])")
 def add_counts(slots, forward, backward, agree, forward_counts, backward_counts):
     """Add the cells' posteriors to the counts of their pairs of words.
 
@@ -331,7 +312,7 @@ def add_counts(slots, forward, backward, agree, forward_counts, backward_counts)
     return links
 
 
-@_kernel("float32[::1](float64[::1], float32[::1], int32[::1], int64)")
+@kernel("float32[::1](float64[::1], float32[::1], int32[::1], int64)")
 def normalize(counts, base, owners, num_owners):
     """``counts + base`` of each pair of words as a share of all that its owner, a word, has."""
     totals = np.zeros(num_owners)
