@@ -293,9 +293,14 @@ class ExportConfig(Record):
     public: bool = Field(False, description="Let everybody see a data set that is made.")
 
     @model_validator(mode="after")
-    def _hub_takes_datasets(self) -> ExportConfig:
-        if self.push_to is not None and self.format != "datasets":
+    def _card_and_hub_are_of_datasets(self) -> ExportConfig:
+        if self.format == "datasets":
+            return self
+        if self.push_to is not None:
             raise ValueError(f'push_to: only format "datasets" is uploaded, not "{self.format}"')
+        for name in ("pairs", "license"):
+            if getattr(self, name) is not None:
+                raise ValueError(f'{name}: only format "datasets" has a card, not "{self.format}"')
         return self
 
 

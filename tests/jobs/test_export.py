@@ -423,6 +423,9 @@ def test_export_says_when_the_hub_refuses_or_does_not_answer(
 def test_export_refuses_what_it_cannot_do(pseudo: Folder, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='only format "datasets" is uploaded'):
         ExportConfig(pseudo="a", output="b", format="conll", push_to="owner/name")
+    for unused in ({"pairs": "c"}, {"license": "mit"}):
+        with pytest.raises(ValueError, match='only format "datasets" has a card, not "spacy"'):
+            ExportConfig(pseudo="a", output="b", format="spacy", **unused)
     for name in ("owner/na--me", "owner/-x", "öwner/x"):
         with pytest.raises(ConfigError, match="push_to: "):
             job["plan"](ExportConfig(pseudo=str(pseudo), output="b", push_to=name))

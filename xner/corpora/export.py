@@ -150,7 +150,10 @@ def _versions(config: ExportConfig, made_by: Mapping[str, Any]) -> dict[str, str
     record = folder.read_record(RUN_FILE)
     archives = (record or {}).get("archives")
     if record is None or not isinstance(archives, dict):
-        raise ConfigError(f"pairs {folder}: no {RUN_FILE} of prepare_corpus")
+        raise ConfigError(
+            f"pairs {folder}: no {RUN_FILE} of prepare_corpus; name its output, which holds the "
+            "folders of the language pairs"
+        )
     whole = record.get("fingerprint")
     made_of = made_by.get("pairs", whole)
     # Of the pairs of one language the shards know the fingerprint and the folder, older ones only

@@ -265,8 +265,7 @@ _ESCAPES = str.maketrans(
 
 def plain(value: Any) -> str:
     """A value, or the values of a list, as one line of Markdown that says just that."""
-    text = ", ".join(map(str, value)) if isinstance(value, list) else as_text(value)
-    return " ".join(without_credentials(text).splitlines()).translate(_ESCAPES)
+    return " ".join(as_text(value).splitlines()).translate(_ESCAPES)
 
 
 def code(value: Any) -> str:

@@ -25,6 +25,7 @@ from xner.report.findings import findings
 from xner.report.last_run import last_run
 from xner.report.plots import score_plot
 from xner.report.sample import Sample
+from xner.report.terminal import as_text
 from xner.shards.ledger import RUN_FILE, SUMMARY_FILE, input_shards, record_of
 from xner.shards.schema import PSEUDO, SINCE_VERSION_3
 from xner.shards.storage import Folder
@@ -125,7 +126,7 @@ class CorpusReport:
             Part(
                 "Models and rules",
                 rows=[
-                    {"setting": key, "value": value if value is None else str(value)}
+                    {"setting": key, "value": as_text(value)}
                     for key, value in provenance(self.made_by).items()
                 ],
             ),

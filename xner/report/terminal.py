@@ -238,12 +238,15 @@ def number_columns(rows: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def as_text(value: Any) -> str:
-    """A value for a table: thousands parted, floats to four digits, nothing as a dash.
+    """A value for a table: thousands parted, floats to four digits, nothing as a dash, a list as
+    its values.
 
     What opens the URLs in a text is left out of it.
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
+    if isinstance(value, list):
+        return ", ".join(map(as_text, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return without_credentials(str(value))
     if isinstance(value, int) or abs(value) >= 1000:

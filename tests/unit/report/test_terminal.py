@@ -115,6 +115,7 @@ def test_duration_is_short(seconds: float, text: str):
         (float("nan"), "-"),
         (True, "True"),
         ("[bold]", "[bold]"),
+        (["PER", "LOC"], "PER, LOC"),
     ],
 )
 def test_as_text_is_readable(value: object, text: str):
