@@ -73,7 +73,7 @@ def test_batching_cuts_where_all_batches_together_cost_the_least() -> None:
         assert cost_of(lengths, batches(lengths, 40, batch_cost), batch_cost) == min(costs)
 
 
-@pytest.mark.parametrize(("num_rows", "most_padding"), [(200, 0.05), (2000, 0.01)])
+@pytest.mark.parametrize(("num_rows", "most_padding"), [(200, 0.07), (2000, 0.015)])
 def test_batching_pads_little_however_few_the_rows_are(num_rows: int, most_padding: float) -> None:
     lengths = np.random.default_rng(1).integers(5, 60, num_rows)
     budget = TokenBudget(2048, CPU)
