@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,8 @@ def simulate(num_shards: int, limit_seconds: float) -> dict[str, Any]:
             [Step("label", Wait, (), POOL), Step("align", Wait, (), POOL)],
             partial(commit_statistics, run),
         )
-        figures = followed("simulation", results, num_shards, limit_seconds)
+        with closing(results):
+            figures = followed("simulation", results, num_shards, limit_seconds)
         return {**figures, "ledger": ledger_seconds(run, inputs, names)}
 
 
