@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from ray.data._internal.block_batching import iter_batches
+from ray.data._internal.stats import _StatsManager
 
 from xner.config import EngineConfig, PoolConfig
 from xner.engine.choose import engine_for
@@ -48,6 +51,12 @@ class Add:
 class Sign:
     def __call__(self, table: pa.Table) -> pa.Table:
         return pa.table({"x": [*table["x"].to_pylist(), os.getpid()]})
+
+
+class Sleep:
+    def __call__(self, table: pa.Table) -> pa.Table:
+        time.sleep(0.1)
+        return table
 
 
 class Refuse:
@@ -284,3 +293,32 @@ def test_distributed_reads_many_shards_in_few_tasks(
         if result.error is None:
             assert result.statistics.rows == int(result.name)
     assert sorted(os.listdir(tmp_path)) == ["0", "1", "2", "3", "4", "5", "7"]
+
+
+def test_distributed_driver_sends_nothing_that_grows_with_the_shards(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(iter_batches.BatchIterator, "UPDATE_METRICS_INTERVAL_S", 0)
+    # It pickles what each block so far was.
+    monkeypatch.setattr(_StatsManager, "update_iteration_metrics", lambda *it: told.append(it))
+    results = list(
+        engine_for(EngineConfig()).run_shards(["1", "2"], read_toy, [], Commit(tmp_path))
+    )
+    assert len(results) == 2
+    assert told == []
+
+
+def test_distributed_run_that_is_left_begins_no_more_shards(
+    local_ray: None, tmp_path: Path
+) -> None:
+    names = [f"{number:03}" for number in range(200)]
+    steps = [Step("slow", Sleep)]
+    with closing(
+        engine_for(EngineConfig()).run_shards(names, read_toy, steps, Commit(tmp_path))
+    ) as run:
+        next(run)
+    time.sleep(2)
+    num_done = len(os.listdir(tmp_path))
+    time.sleep(2)
+    assert len(os.listdir(tmp_path)) == num_done < 200
