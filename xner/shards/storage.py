@@ -116,11 +116,12 @@ class Folder:
     def _listing(self) -> list[str]:
         filesystem, path = url_to_fs(self.location)
         filesystem.invalidate_cache(path)
-        # Stores list all below a prefix in pages; elsewhere fsspec walks, and passes over what it
-        # may not read if it is not told otherwise.
-        how = {} if protocols(filesystem) & _OBJECT_STORES else {"on_error": "raise"}
+        # Stores list all below a prefix in pages.
+        by_pages = protocols(filesystem) & _OBJECT_STORES
         try:
-            found = self._ask(lambda: filesystem.find(path, **how))
+            found = self._ask(
+                lambda: filesystem.find(path) if by_pages else list(_walked(filesystem, path))
+            )
         except FileNotFoundError:
             return []
         if found == [path]:
@@ -396,6 +397,37 @@ def files_at(url: str, suffix: str) -> tuple[Folder, list[str]]:
     if not names:
         raise ConfigError(f"{folder}: no such file, nor a folder with *{suffix} in it")
     return folder, names
+
+
+def _walked(
+    filesystem: fsspec.AbstractFileSystem, folder: str, above: Collection[str] = ()
+) -> Iterator[str]:
+    """The paths of the files below a folder, which is itself below those ``above``.
+
+    fsspec's own walk passes over the folders within that cannot be read, and over links to folders.
+    """
+    is_local = isinstance(filesystem, LocalFileSystem)
+    here = os.path.realpath(folder) if is_local else folder
+    if here in above:
+        # By a link that leads back.
+        return
+    try:
+        entries = filesystem.ls(folder, detail=True)
+    except FileNotFoundError:
+        if not above:
+            raise
+        # Removed meanwhile.
+        return
+    if not entries and not above and filesystem.isfile(folder):
+        yield folder
+    for entry in entries:
+        path = entry["name"].rstrip("/")
+        is_link = is_local and entry["islink"]
+        is_folder = os.path.isdir(path) if is_link else entry["type"] == "directory"
+        if is_folder and path != folder.rstrip("/"):
+            yield from _walked(filesystem, path, (*above, here))
+        else:
+            yield path
 
 
 def _write_and_rename(filesystem: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:

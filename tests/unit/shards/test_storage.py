@@ -3,10 +3,12 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from xner.errors import ConfigError, DataError, TransientError
 from xner.shards.schema import PAIRS, PSEUDO
@@ -60,6 +62,52 @@ def test_storage_lists_what_lies_below(root: str) -> None:
 
 def test_storage_missing_folder_is_empty(tmp_path: Path) -> None:
     assert Folder.at(str(tmp_path / "nowhere")).names() == []
+
+
+def test_storage_tells_of_a_folder_within_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.publish("en-de/1.parquet", b"")
+    folder.publish("en-es/1.parquet", b"")
+    ls = LocalFileSystem.ls
+
+    def refused(self: Any, path: str, *arguments: Any, **settings: Any) -> Any:
+        if path.endswith("en-es"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return ls(self, path, *arguments, **settings)
+
+    # Another user's folder can be read by root, who may run the tests.
+    monkeypatch.setattr(LocalFileSystem, "ls", refused)
+    with pytest.raises(ConfigError, match="no permission: Permission denied"):
+        folder.names(".parquet")
+
+
+def test_storage_folder_within_that_is_removed_meanwhile_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.publish("en-de/1.parquet", b"")
+    (folder / "_lease").publish("1.json", b"")
+    ls = LocalFileSystem.ls
+
+    def removed_after(self: Any, path: str, *arguments: Any, **settings: Any) -> Any:
+        found = ls(self, path, *arguments, **settings)
+        (folder / "_lease").remove_all()
+        return found
+
+    monkeypatch.setattr(LocalFileSystem, "ls", removed_after)
+    assert folder.names(".parquet") == ["en-de/1.parquet"]
+
+
+def test_storage_follows_links_to_folders_on_another_disk(tmp_path: Path) -> None:
+    pairs, elsewhere = tmp_path / "pairs", Folder.at(str(tmp_path / "elsewhere"))
+    elsewhere.publish("part-0.parquet", b"")
+    Folder.at(str(pairs)).publish("en-de/part-0.parquet", b"")
+    (pairs / "en-es").symlink_to(elsewhere.location)
+    # Nor does one that leads back end in a circle.
+    (pairs / "en-de" / "all").symlink_to(pairs)
+    assert Folder.at(str(pairs)).names() == ["en-de/part-0.parquet", "en-es/part-0.parquet"]
 
 
 def test_storage_file_in_place_of_folder(tmp_path: Path) -> None:
