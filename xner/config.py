@@ -25,13 +25,13 @@ Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(_[A-Za-z]+)?$")]
 
 
 class Record(BaseModel):
-    """A frozen group of settings that refuses keys it does not know, and empty text.
+    """A frozen group of settings that refuses keys it does not know, empty text, infinity and NaN.
 
     An empty name is mostly a shell variable that is not set, and to a file system the folder at
-    hand.
+    hand. JSON, which records a run, has no infinity and no NaN.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_min_length=1)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_min_length=1, allow_inf_nan=False)
 
 
 class EngineConfig(Record):

@@ -105,6 +105,16 @@ def test_command_line_says_which_option_or_file_a_wrong_value_is_of(tmp_path: Pa
         load(ProjectConfig, str(recipe))
 
 
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_command_line_numbers_are_those_that_a_run_can_write_down(recipe: Path, value: str) -> None:
+    message = rf"^--cleaning\.max_length_ratio: .*finite number, found '{value}'"
+    with pytest.raises(ConfigError, match=message):
+        load(PrepareConfig, str(recipe), {"cleaning.max_length_ratio": value})
+    recipe.write_text(f"{RECIPE}[engine]\nshard_seconds = {value}\n")
+    with pytest.raises(ConfigError, match=r"recipe\.toml: engine\.shard_seconds: .*finite number"):
+        load(PrepareConfig, str(recipe))
+
+
 def test_command_line_impossible_combination(tmp_path: Path) -> None:
     models = {"teacher.model": "a", "aligner.model": "b", "pairs": "p", "output": "o"}
     with pytest.raises(ConfigError, match=r"teacher\.pool: max_size \(1\) is below min_size \(3\)"):
