@@ -20,7 +20,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from xner.config import ExportConfig, TaggedSourceConfig
 from xner.corpora.tagged import read_tagged
-from xner.errors import ConfigError, TransientError
+from xner.errors import ConfigError, DataError, TransientError
 from xner.shards import schema
 from xner.shards.lease import Lease
 from xner.shards.ledger import Run, statistics_of
@@ -432,3 +432,16 @@ def test_export_refuses_what_it_cannot_do(pseudo: Folder, tmp_path: Path) -> Non
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no shards"):
         job["plan"](ExportConfig(pseudo=str(tmp_path / "empty"), output="b"))
+
+
+def test_export_refuses_shards_whose_tags_another_run_numbered_otherwise(
+    pseudo: Folder, tmp_path: Path
+) -> None:
+    both, table = Folder.at(str(tmp_path / "both")), pseudo.read_table("en-de/0.parquet")
+    for name, labels in (("en-de", ["PER", "LOC", "ORG"]), ("en-es", ["LOC", "PER", "ORG"])):
+        run = Run(both / name, "project_corpus", {})
+        run.open()
+        run.commit("0.parquet", schema.with_tag_names(table, tags_of(labels)), Statistics.of(table))
+    config = {"pseudo": str(both), "output": str(tmp_path / "export"), "format": "conll"}
+    with pytest.raises(DataError, match=r"en-es/0\.parquet: its tags are numbered as O, B-LOC"):
+        job["main"](ExportConfig.model_validate(config))

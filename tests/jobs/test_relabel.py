@@ -142,3 +142,27 @@ def test_relabel_refuses_what_is_no_pseudo_labelled_shard(
         CorpusRelabelling.plan(recipe(pseudo=str(tmp_path / "empty")))
     with pytest.raises(ConfigError, match=r"^output .*again: is, holds or lies in pseudo"):
         CorpusRelabelling.plan(recipe(output=f"{recipe().pseudo}/again"))
+
+
+def test_relabel_reports_shards_whose_tags_another_run_numbered_otherwise(
+    recipe: Callable[..., RelabelConfig], pseudo: Path, tmp_path: Path
+) -> None:
+    both, (name, *_) = tmp_path / "both", Folder.at(str(pseudo)).names(".parquet")
+    table, footer = table_of(pseudo), Folder.at(str(pseudo)).read_footer(name)
+    labels = labels_in(footer)
+    for run, order in (("en-de", labels), ("en-es", labels[::-1])):
+        tags = tags_of(order)
+        numbers = [
+            [tags.index(tags_of(labels)[number]) for number in row]
+            for row in table["ner_tags"].to_pylist()
+        ]
+        column = pa.array(numbers, schema.PSEUDO.field("ner_tags").type)
+        place = table.schema.get_field_index("ner_tags")
+        numbered = table.set_column(place, schema.PSEUDO.field("ner_tags"), column)
+        Folder.at(str(both)).publish_table(
+            f"{run}/0.parquet", schema.with_tag_names(numbered, tags)
+        )
+    config = recipe(pseudo=str(both))
+    with pytest.raises(DataError, match=r"1 shards have no output:\s*.*en-es/0\.parquet: its tags"):
+        runpy.run_path(str(JOB))["main"](config)
+    assert Folder.at(config.output).names(".parquet") == ["en-de/0.parquet"]

@@ -20,7 +20,14 @@ import pyarrow.compute as pc
 from xner.config import ExportConfig
 from xner.corpora.export_formats import COLUMNS, EXPORTS, require_library
 from xner.errors import ConfigError, DataError
-from xner.shards.ledger import RUN_FILE, Run, input_shards, record_of, statistics_of_each
+from xner.shards.ledger import (
+    RUN_FILE,
+    Run,
+    input_shards,
+    record_of,
+    require_tags,
+    statistics_of_each,
+)
 from xner.shards.schema import SINCE_VERSION_3, tag_names
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
@@ -116,6 +123,7 @@ class CorpusExport:
         for target, content_of in form.once.items():
             self.run.folder.publish(target, content_of(self.tags).encode())
         for name, chosen in zip(self.names, self._chosen(), strict=True):
+            require_tags(self.pseudo, name, self.tags)
             table = self.pseudo.read_table(name, COLUMNS, SINCE_VERSION_3)
             table = table.filter(pc.is_in(table["status"], pa.array(self.config.status)))
             if chosen is not None:

@@ -37,10 +37,19 @@ from xner.models import eflomal
 from xner.models.folders import content_hash, entity_types, read_settings, resolve
 from xner.models.word_links import require_languages_of
 from xner.shards import schema
-from xner.shards.ledger import RUN_FILE, SHARD, SUMMARY_FILE, Run, input_shards, record_of
+from xner.shards.ledger import (
+    RUN_FILE,
+    SHARD,
+    SUMMARY_FILE,
+    Run,
+    input_shards,
+    record_of,
+    require_tags,
+)
 from xner.shards.remote import ask
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder
+from xner.text.iob2 import tags_of
 
 _log = logging.getLogger(__name__)
 
@@ -152,7 +161,7 @@ class CorpusRelabelling:
         arguments = (config.student, config.combine, config.min_student_score, self.labels)
         return engine.run_shards(
             self.run.pending(self.pseudo),
-            read=partial(_read_shard, self.pseudo, schema.PSEUDO),
+            read=partial(_read_numbered, self.pseudo, tags_of(self.labels)),
             steps=[guarded(Step("relabel", Relabel, arguments, config.student.pool))],
             commit=partial(_commit, self.run),
             report=report,
@@ -269,6 +278,12 @@ def _check_languages(pairs: Folder, links: LinksConfig) -> None:
 
 def _read_shard(folder: Folder, columns: pa.Schema, name: str) -> pa.Table:
     return folder.read_table(name, columns, schema.SINCE_VERSION_3)
+
+
+def _read_numbered(folder: Folder, tags: Sequence[str], name: str) -> pa.Table:
+    """A pseudo-labelled shard whose ``ner_tags`` number these tags."""
+    require_tags(folder, name, tags)
+    return _read_shard(folder, schema.PSEUDO, name)
 
 
 def _commit(run: Run, name: str, table: pa.Table) -> Statistics:

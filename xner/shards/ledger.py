@@ -24,7 +24,7 @@ from xner import __version__
 from xner.errors import ConfigError, DataError, without_credentials
 from xner.shards.lease import Lease
 from xner.shards.remote import open_file
-from xner.shards.schema import SCHEMA_VERSION
+from xner.shards.schema import SCHEMA_VERSION, tag_names
 from xner.shards.statistics import Statistics
 from xner.shards.storage import Folder, files_at, parsed_json
 
@@ -180,6 +180,19 @@ def record_of(inputs: Folder) -> dict[str, Any]:
     if record is None or record.get("job") not in _WRITE_SHARDS:
         return {}
     return {**record, "fingerprint": f"{record['fingerprint']}/{inputs.name}"}
+
+
+def require_tags(folder: Folder, name: str, tags: Sequence[str]) -> None:
+    """Refuse a shard whose ``ner_tags`` do not number these tags, or the first of them.
+
+    A folder of several runs' shards may hold those of other teachers. Raises DataError.
+    """
+    found = tag_names(folder.read_footer(name))
+    if not found or found != list(tags[: len(found)]):
+        raise DataError(
+            f"{folder}/{name}: its tags are numbered as {', '.join(found) or 'nobody says'}; "
+            f"expected {', '.join(tags)}, as in the first shard: take each run by itself"
+        )
 
 
 def total_statistics(folder: Folder, names: Iterable[str]) -> Statistics:
