@@ -78,13 +78,14 @@ def plan(config: PrepareConfig) -> Mapping[str, str]:
     """What would be done, for ``--dry-run``."""
     preparation = CorpusPreparation.plan(config)
     preparation.run.check()
-    plans = {}
+    plans: dict[str, str] = {}
     for archive in preparation.archives:
         pair = (archive.source_lang, archive.target_lang)
         state = "pending" if preparation.summary_of(pair) is None else "done"
-        plans[f"{archive.corpus} {'-'.join(pair)}"] = (
-            f"{without_credentials(archive.path)} ({state})"
-        )
+        # A corpus may lie in several files.
+        name = f"{archive.corpus} {'-'.join(pair)}"
+        before = f"{plans[name]}, " if name in plans else ""
+        plans[name] = f"{before}{without_credentials(archive.path)} ({state})"
     return plans
 
 

@@ -65,6 +65,17 @@ def test_dry_run_refuses_the_folder_of_another_run(
         plan(config)
 
 
+def test_dry_run_names_all_files_of_a_corpus(tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in ("old.tmx", "new.tmx")]
+    for file in files:
+        Path(file).write_text("")
+    given = [{"corpus": "Mine", "target_lang": "de", "path": file} for file in files]
+    values = {"target_langs": ["de"], "bitexts": given, "output": str(tmp_path / "out")}
+    plan = runpy.run_path(str(JOBS / "prepare_corpus.py"))["plan"]
+    told = plan(PrepareConfig.model_validate(values))
+    assert told == {"Mine en-de": ", ".join(f"{file} (pending)" for file in files)}
+
+
 @pytest.mark.parametrize("job", ["train_tagger", "train_aligner"])
 @pytest.mark.parametrize("there", ["out/training.json", "out.training/progress.json"])
 def test_dry_run_of_a_training_refuses_the_folder_of_another_run(
