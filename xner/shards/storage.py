@@ -464,7 +464,7 @@ def _parquet_explained(where: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataError(f"{where}: no such file") from error
     # A UnicodeDecodeError is pyarrow's complaint about a column's name that is no text.
-    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError) as error:
         # What pyarrow says of a torn page is an OSError too, but comes from no system call.
         if isinstance(error, OSError) and error.errno is not None:
             raise

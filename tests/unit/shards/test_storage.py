@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,18 @@ def test_storage_column_whose_name_is_no_text_is_a_data_error(tmp_path: Path) ->
         folder.read_table("t.parquet")
     with pytest.raises(DataError, match=r"t\.parquet: not a readable Parquet shard"):
         folder.read_footer("t.parquet")
+
+
+def test_storage_column_that_arrow_does_not_know_is_a_data_error(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.publish_table("t.parquet", pa.table({"x": [1]}))
+    noted = pq.read_metadata(tmp_path / "t.parquet").metadata[b"ARROW:schema"]
+    # Numbers of 64 bits become such of 128.
+    other = b64encode(b64decode(noted).replace(b"\x40\0\0\0", b"\x80\0\0\0"))
+    assert other != noted
+    folder.publish("t.parquet", folder.read("t.parquet").replace(noted, other))
+    with pytest.raises(DataError, match=r"t\.parquet: not a readable Parquet shard: Integers with"):
+        folder.read_table("t.parquet")
 
 
 @pytest.mark.parametrize("offset", [50, 2000, 20_000])
