@@ -146,6 +146,19 @@ def test_survival_of_a_ray_that_starts_late(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(started) == 5
 
 
+@pytest.mark.parametrize("num_cpus", [0.5, 0.9, 1.0, 1.95])
+def test_survival_of_pools_that_reserve_parts_of_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, num_cpus: float
+) -> None:
+    started = []
+    monkeypatch.setattr("ray.init", lambda **options: started.append(options["num_cpus"]))
+    monkeypatch.setattr(auto_init_hook, "enable_auto_connect", True)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    _connect(EngineConfig(num_cpus=1), [PoolConfig(min_size=2, max_size=2, num_cpus=num_cpus)])
+    # With less than this over, what reads would wait for ever.
+    assert started[0] - 2 * num_cpus >= 1
+
+
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "nonsense"])
 def test_survival_names_the_setting_of_an_address_that_is_none(
     monkeypatch: pytest.MonkeyPatch, address: str

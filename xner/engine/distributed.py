@@ -149,7 +149,7 @@ def _connect(config: EngineConfig, pools: Sequence[PoolConfig]) -> None:
     patiently(
         "Ray: starting",
         _start_here,
-        {**options, "num_cpus": max(num_cpus, int(reserved) + 1)},
+        {**options, "num_cpus": max(num_cpus, math.ceil(reserved) + 1)},
     )
 
 
