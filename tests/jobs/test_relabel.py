@@ -132,6 +132,22 @@ def test_relabel_and_refilter_know_the_run_of_one_language(
         CorpusRelabelling.plan(config).run.open()
 
 
+@pytest.mark.parametrize("torn", [0, 1])
+def test_relabel_and_refilter_report_a_torn_shard_and_go_on(
+    recipe: Callable[..., RelabelConfig], pseudo: Path, tmp_path: Path, torn: int
+) -> None:
+    some = tmp_path / "some"
+    shutil.copytree(pseudo, some)
+    names = Folder.at(str(some)).names(".parquet")
+    (some / names[torn]).write_bytes((some / names[torn]).read_bytes()[:-30])
+    given = {"pseudo": str(some), "output": str(tmp_path / "view"), "engine": {"kind": "inline"}}
+    for config in (recipe(pseudo=str(some)), RefilterConfig.model_validate(given)):
+        job = JOB if isinstance(config, RelabelConfig) else JOB.with_name("refilter.py")
+        with pytest.raises(DataError, match=rf"1 shards have no output:\s*.*{names[torn]}"):
+            runpy.run_path(str(job))["main"](config)
+        assert len(Folder.at(config.output).names(".parquet")) == len(names) - 1
+
+
 def test_relabel_refuses_what_is_no_pseudo_labelled_shard(
     recipe: Callable[..., RelabelConfig], pairs: Path, tmp_path: Path
 ) -> None:

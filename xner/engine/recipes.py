@@ -146,7 +146,7 @@ class CorpusRelabelling:
         }
         run = Run(Folder.at(config.output), "relabel", fingerprint)
         known = entity_types(student_folder)
-        labels = tuple(dict.fromkeys([*_labels_of(pseudo, input_shards(pseudo)[0]), *known]))
+        labels = tuple(dict.fromkeys([*_labels_of(pseudo, input_shards(pseudo)), *known]))
         return cls(config.model_copy(update={"student": student}), run, pseudo, labels)
 
     def run_pending(
@@ -197,7 +197,7 @@ class CorpusRefiltering:
                 "expected project_corpus or refilter. Of relabelled shards, refilter those that "
                 "the student was asked about, and relabel what comes out"
             )
-        labels = tuple(_labels_of(pseudo, names[0]))
+        labels = tuple(_labels_of(pseudo, names))
         _check_labels(config.quality, labels, f"the shards of {pseudo}")
         return cls(config, run, pseudo, labels)
 
@@ -232,15 +232,26 @@ def _check_labels(quality: QualityConfig, known: Sequence[str], who: str) -> Non
         )
 
 
-def _labels_of(pseudo: Folder, name: str) -> list[str]:
-    """The entity types of a pseudo-labelled shard; the same in all of a run."""
-    try:
-        return labels_in(pseudo.read_footer(name))
-    except (KeyError, ValueError) as error:
-        raise DataError(
-            f"{pseudo}/{name}: its footer does not name the tags; expected a shard of "
-            "project_corpus or relabel"
-        ) from error
+def _labels_of(pseudo: Folder, names: Sequence[str]) -> list[str]:
+    """The entity types of pseudo-labelled shards; the same in all of a run.
+
+    Raises DataError where no shard can be read; of one that cannot, the run tells.
+    """
+    torn = []
+    for name in names:
+        try:
+            footer = pseudo.read_footer(name)
+        except DataError as error:
+            torn.append(error)
+            continue
+        try:
+            return labels_in(footer)
+        except (KeyError, ValueError) as error:
+            raise DataError(
+                f"{pseudo}/{name}: its footer does not name the tags; expected a shard of "
+                "project_corpus or relabel"
+            ) from error
+    raise torn[0]
 
 
 def _check_apart(output: Folder, key: str, inputs: Folder) -> None:
