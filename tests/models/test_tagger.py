@@ -299,6 +299,43 @@ def test_tagger_word_without_subwords_is_outside(bert_folder: Path, tmp_path: Pa
     ]
 
 
+def test_tagger_word_without_subwords_does_not_part_a_mention(
+    bert_folder: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = new_model(bert_folder, LABELS)
+    torch.nn.init.zeros_(model.classifier.weight)
+    model.classifier.bias.data = torch.tensor([0.0, 0, 9, 0, 0, 0, 0])
+    save_tagger(model, tokenizer, tmp_path)
+    # A zero width space is a word, and BERT's normalizer deletes it.
+    found = Tagger(config(tmp_path)).label(["Bonn \u200b Berlin \u200b", "\u200b Bonn"])
+    assert [[(each.start, each.end) for each in of_text] for of_text in found] == [
+        [(0, 13)],
+        [(2, 6)],
+    ]
+    assert found[0][0].score == pytest.approx(found[1][0].score)
+
+
+def test_tagger_word_of_mere_space_does_not_read_the_next_one(
+    xlmr_folder: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = new_model(xlmr_folder, LABELS)
+    torch.nn.init.zeros_(model.classifier.weight)
+    save_tagger(model, tokenizer, tmp_path)
+    tagger = Tagger(config(tmp_path))
+    # Files of Chinese have such tokens; a sub-word of `Berlin` has the space in it.
+    text, words = "在 Berlin", [(0, 1), (1, 2), (2, 8)]
+    for bias, tags in (
+        ([0.0, 9, 0, 0, 0, 0, 0], ["B-PER", "O", "B-PER"]),
+        ([0.0, 0, 9, 0, 0, 0, 0], ["B-PER", "I-PER", "I-PER"]),
+    ):
+        tagger.model.classifier.bias.data = torch.tensor(bias)
+        assert tagger.tag([text], [words]) == [tags]
+    encoded = encode(tokenizer, [text], [words], 64)
+    label2id = {tag: number for number, tag in enumerate(iob2.tags_of(LABELS))}
+    labels = label_ids(encoded, [["O", "O", "B-PER"]], label2id)
+    assert labels[encoded.read_at[2]] == label2id["B-PER"]
+
+
 def test_tagger_one_subword_over_two_words_is_one_mention(
     xlmr_folder: Path, tmp_path: Path
 ) -> None:

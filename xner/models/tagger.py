@@ -42,6 +42,7 @@ from xner.models.losses import IGNORED
 from xner.models.subwords import (
     Sequences,
     Windowed,
+    Words,
     ranges,
     split,
     template,
@@ -59,8 +60,8 @@ class Encoded(Windowed):
 
     `word_index` [positions]: the word of its text that the sub-word belongs to, or -1; `read_at`
     [words of all texts]: the position that a word's tag is read at, -1 where the tokenizer keeps
-    nothing of the word; `word_bounds` [texts + 1]: text i has words
-    word_bounds[i]:word_bounds[i + 1].
+    nothing of the word, or nothing but a space that it counts to the next one; `word_bounds`
+    [texts + 1]: text i has words word_bounds[i]:word_bounds[i + 1].
     """
 
     word_index: np.ndarray
@@ -150,6 +151,7 @@ def encode(
     # One more element, so that -1, a position or sub-word that is not there, reads -1.
     word_index = np.append(owners.of, -1)[found.subword]
     read_at = np.append(found.best, -1)[owners.read_at]
+    read_at[_mere_space(owners, texts, words)] = -1
     return Encoded(
         input_ids=found.input_ids,
         subword=found.subword,
@@ -160,6 +162,23 @@ def encode(
         read_at=read_at,
         word_bounds=owners.bounds,
     )
+
+
+def _mere_space(owners: Words, texts: Sequence[str], words: Sequence[Sequence[Span]]) -> list[int]:
+    """The words of all texts that are nothing but space and read what the next word reads.
+
+    Sentencepiece counts a space to the sub-word after it, which says nothing of the space.
+    """
+    shared = np.flatnonzero(np.diff(owners.read_at) == 0)
+    text_of = np.searchsorted(owners.bounds, shared, side="right") - 1
+    numbers = shared - owners.bounds[text_of]
+    return [
+        index
+        for index, text, number in zip(
+            shared.tolist(), text_of.tolist(), numbers.tolist(), strict=True
+        )
+        if texts[text][slice(*words[text][number])].isspace()
+    ]
 
 
 def label_ids(
@@ -275,6 +294,7 @@ class Tagger:
         self._outside = self.tags.index(iob2.OUTSIDE)
         self.max_length = window_length(model, self.tokenizer, config.max_length)
         self.budget = TokenBudget(config.batch_tokens, self.device)
+        self._is_inside = np.array([tag.startswith("I-") for tag in self.tags])
         # The tag of a further word that is read at the same sub-word: the mention goes on.
         self._going_on = np.array(
             [
@@ -337,7 +357,7 @@ class Tagger:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Number of the tag and its probability [words of all texts]; bounds [texts + 1]."""
         encoded = encode(self.tokenizer, texts, words, self.max_length)
-        # A word that the tokenizer keeps nothing of is surely no part of a name.
+        # Of a word that is read nowhere nothing is known but what stands around it.
         chosen = np.full(len(encoded.input_ids) + 1, self._outside, dtype=np.int64)
         scores = np.ones(len(encoded.input_ids) + 1, dtype=np.float32)
 
@@ -352,8 +372,19 @@ class Tagger:
             chosen[place] = ids[is_read]
             scores[place] = values[is_read]
 
-        word_ids = chosen[encoded.read_at]
+        word_ids, word_scores = chosen[encoded.read_at], scores[encoded.read_at]
         again = np.zeros(len(word_ids), dtype=bool)
         again[1:] = (np.diff(encoded.read_at) == 0) & (encoded.read_at[1:] >= 0)
         word_ids[again] = self._going_on[word_ids[again]]
-        return word_ids, scores[encoded.read_at], encoded.word_bounds
+
+        # Where a mention goes on behind a word that is read nowhere, the word is in it.
+        read, unread = np.flatnonzero(encoded.read_at >= 0), np.flatnonzero(encoded.read_at < 0)
+        place = np.searchsorted(read, unread)
+        between = (place > 0) & (place < len(read))
+        unread, before, after = unread[between], read[place[between] - 1], read[place[between]]
+        text = np.searchsorted(encoded.word_bounds, np.stack([before, after]), side="right")
+        goes_on = (text[0] == text[1]) & (self._going_on[word_ids[before]] == word_ids[after])
+        goes_on &= self._is_inside[word_ids[after]]
+        word_ids[unread[goes_on]] = word_ids[after[goes_on]]
+        word_scores[unread[goes_on]] = word_scores[after[goes_on]]
+        return word_ids, word_scores, encoded.word_bounds
