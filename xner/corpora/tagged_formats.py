@@ -36,7 +36,8 @@ _log = logging.getLogger(__name__)
 _COMMENT = ("# ", "#\t")
 _SENT_ID = re.compile(r"# sent_id ?= ?(.+)")
 _DOCUMENT = "-DOCSTART-"
-_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*:")
+# The code of a Wikipedia, of which one is no code of a language.
+_LANGUAGE = re.compile(r"(?:[a-z]{2,3}(?:-[a-z]+)*|simple):")
 
 # Names under which annotation tools write the spans of a text.
 _SPANS = ("spans", "entities", "mentions")

@@ -119,6 +119,11 @@ def test_conll_wikiann_tokens_stand_behind_their_language(path: Path) -> None:
     assert tokens(sentence) == ["de:a", "en:b"]
 
 
+def test_conll_wikiann_of_simple_english(path: Path) -> None:
+    first, second = read(path, "simple:Paris B-LOC\nsimple:is O\n\nsimple:Rome B-LOC\n")
+    assert [*tokens(first), *tokens(second)] == ["Paris", "is", "Rome"]
+
+
 @pytest.mark.parametrize("between", ["\t", " ", "    "])
 def test_conll_multiconer(path: Path, between: str) -> None:
     head = f"# id 3d0d9f1e-0000-4000-8000-000000000000{between}domain=en\n"
