@@ -218,7 +218,9 @@ class QualityConfig(Record):
         0.5, description="Share of the rows without any source mention that is accepted."
     )
     labels: list[str] | None = Field(
-        None, description="Entity types to project; by default all that the teacher knows."
+        None,
+        min_length=1,
+        description="Entity types to project; by default all that the teacher knows.",
     )
 
 

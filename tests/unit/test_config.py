@@ -6,17 +6,20 @@ import pytest
 from pydantic import ValidationError
 
 from xner import config
+from xner.command_line import load
 from xner.config import (
     AlignerConfig,
     BootstrapConfig,
     BuildAlignmentSetConfig,
     LinksConfig,
     OptimizationConfig,
+    ProjectConfig,
     Record,
     RefilterConfig,
     StudyGridConfig,
     TrainWordAlignerConfig,
 )
+from xner.errors import ConfigError
 
 
 def test_aligner_config_needs_one_who_aligns() -> None:
@@ -71,6 +74,13 @@ def test_config_seeds_are_those_that_numpy_takes(
 ) -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         record.model_validate(settings)
+
+
+def test_quality_config_has_labels_to_project() -> None:
+    # As of a shell variable that is not set: every row would come out without a mention.
+    settings = {"pairs": "p", "output": "o", "teacher.model": "a", "aligner.model": "b"}
+    with pytest.raises(ConfigError, match=r"--quality\.labels: list should have at least 1 item"):
+        load(ProjectConfig, None, {**settings, "quality.labels": ""})
 
 
 def test_config_has_no_empty_locations() -> None:
