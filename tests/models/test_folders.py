@@ -38,7 +38,7 @@ def test_folders_resolve_refuses_pickles(copy: Path) -> None:
         folders.resolve(copy)
 
 
-@pytest.mark.parametrize("name", ["/no/such/folder", "./model", "a/b/c"])
+@pytest.mark.parametrize("name", ["/no/such/folder", "./model", "a/b/c", "~nobody-here/model"])
 def test_folders_resolve_missing_folder(name: str) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         folders.resolve(name)

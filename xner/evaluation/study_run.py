@@ -11,6 +11,7 @@ imported where it is done.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -198,7 +199,7 @@ def data_at(path: str) -> Input:
 
 def model_at(name: str) -> Input:
     """A model by its folder, or by its name on the hub. Raises ConfigError for what is none."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     return Input(str(folder.absolute()) if folder.is_dir() else name, encoder_content(name))
 
 

@@ -7,6 +7,7 @@ is named by its content hash, which goes into a run's fingerprint.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -69,7 +70,8 @@ def resolve(name: str | Path, revision: str | None = None) -> Path:
     Raises ConfigError for a folder without config.json, tokenizer or safetensors, and for a hub
     name that does not exist or cannot be reached; TransientError for a URL that does not answer.
     """
-    folder = Path(name).expanduser()
+    # Path.expanduser would raise for `~models/teacher`, which is mostly a slip for `~/models`.
+    folder = Path(os.path.expanduser(name))
     if "://" in str(name):
         folder = fetch(str(name), MODEL_FILES, revision)
     elif not folder.is_dir():
