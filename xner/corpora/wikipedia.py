@@ -387,7 +387,8 @@ def _has_inner_capital(title: str) -> bool:
 def _has_case(text: str) -> bool:
     """Whether the first letter comes from a script with capitals."""
     first = next(filter(str.isalpha, text), "")
-    return first.lower() != first.upper()
+    # The title case tells Georgian, whose capitals open no word, from scripts whose capitals do.
+    return first.lower() != first.title()
 
 
 def english_name(title: str, shown: str) -> str:
@@ -410,7 +411,10 @@ def _is_description(shown: str, target: str) -> bool:
     """Whether a text has lower-case words of its own, which the title that it leads to lacks."""
     known = target.casefold()
     return any(
-        word.islower() and not _LOWER_IN_NAMES.fullmatch(word) and word not in known
+        word.islower()
+        and _has_case(word)
+        and not _LOWER_IN_NAMES.fullmatch(word)
+        and word not in known
         for word in shown.split()[1:]
     )
 

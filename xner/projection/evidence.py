@@ -359,7 +359,8 @@ def _capital(word: str) -> float:
     """1 for a word that begins like a name, 0 for a lower-case one, 0.5 for one without case."""
     if word[0].isupper() or word[0].isdigit():
         return 1.0
-    return 0.0 if word[0].islower() else 0.5
+    # Georgian has capitals, but they open no word: there a letter is its own title case.
+    return 0.0 if word[0].islower() and word[0] != word[0].title() else 0.5
 
 
 def _spelled(names: Sequence[str], word: str) -> float:

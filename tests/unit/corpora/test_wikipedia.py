@@ -20,6 +20,7 @@ from xner.corpora.wikipedia import (
     english_name,
     windows,
 )
+from xner.corpora.wikitext import normal_title
 from xner.corpora.wikititles import TitleLink, TitleTable, dump_links, links_table
 
 ENGLISH_OF = {
@@ -182,6 +183,25 @@ def test_wikipedia_chinese():
     examples, statistics = _read("他曾经住在[[德国]]\uff0c后来离开德国。", "zh")
     assert _shown(examples) == {"Germany": ["德国", "德国"]}
     assert statistics.resolved == 1
+
+
+def test_wikipedia_georgian_has_no_capitals():
+    """Unicode has two cases of its letters, and people write one."""
+    titles = TitleTable.of(
+        [
+            links_table([TitleLink(normal_title("ბერლინი"), english="Berlin")]),
+            links_table([TitleLink(normal_title("ნიუ იორკი"), english="New York City")]),
+            links_table([TitleLink("C", english="Free University of Berlin")]),
+        ]
+    )
+    examples, statistics = _read("იგი დიდხანს ცხოვრობდა ქალაქ [[ბერლინი|ბერლინში]].", "ka", titles)
+    assert statistics.refused == {}
+    assert _shown(examples) == {"Berlin": ["ბერლინში"]}
+    examples, statistics = _read(
+        "იგი დიდხანს ცხოვრობდა ქალაქ [[ნიუ იორკი|ნიუ იორკში]].", "ka", titles
+    )
+    assert statistics.refused == {}
+    assert _shown(examples) == {"New York City": ["ნიუ იორკში"]}
 
 
 def test_wikipedia_english_titles_are_their_own():

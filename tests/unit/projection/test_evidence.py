@@ -237,6 +237,20 @@ def test_evidence_unspaced_script() -> None:
     assert best_of(pair, "Beijing", links_of(pair, ("Beijing", "北京", 0.9)))[0] == "北京"
 
 
+@pytest.mark.parametrize(
+    ("target", "place"), [("我爱柏林", "柏林"), ("მიყვარს ბერლინი", "ბერლინი")]
+)
+def test_evidence_of_capitals_is_none_in_scripts_without(target: str, place: str) -> None:
+    # Georgian is one of them, though Unicode has two cases of its letters.
+    pair = pair_of("I love Berlin", target)
+    links = links_of(pair, ("Berlin", place, 0.9))
+    (evidence,) = collect(pair, [span_of(pair.source, "Berlin")], links, None)
+    ((weighed,),) = weigh([[evidence]], EvidenceConfig())
+    (best,) = weighed.best(1)
+    assert best.evidence is not None
+    assert dict(zip(EVIDENCE_STRUCT.names, best.evidence, strict=True))["capitals"] == 0.5
+
+
 def test_evidence_of_a_mention_without_a_word() -> None:
     pair = pair_of("one  two", "eins zwei")
     (evidence,) = collect(pair, [(3, 5)], np.ones((2, 2), np.float32), None)
