@@ -287,12 +287,17 @@ def test_tagger_empty_texts(tagger_folder: Path) -> None:
     assert tagger.tag(["", "Berlin"], [[], []]) == [[], []]
 
 
+def save_unchanging(encoder: Path, folder: Path, tag: str) -> None:
+    """A tagger that says the same of every sub-word."""
+    model, tokenizer = new_model(encoder, LABELS)
+    torch.nn.init.zeros_(model.classifier.weight)
+    model.classifier.bias.data = 9.0 * torch.eye(7)[iob2.tags_of(LABELS).index(tag)]
+    save_tagger(model, tokenizer, folder)
+
+
 def test_tagger_word_without_subwords_is_outside(bert_folder: Path, tmp_path: Path) -> None:
     # BERT's normalizer deletes control characters.
-    model, tokenizer = new_model(bert_folder, LABELS)
-    torch.nn.init.zeros_(model.classifier.weight)
-    model.classifier.bias.data = torch.tensor([0.0, 9, 0, 0, 0, 0, 0])
-    save_tagger(model, tokenizer, tmp_path)
+    save_unchanging(bert_folder, tmp_path, "B-PER")
     text = "Berlin \u0001 Bonn"
     assert Tagger(config(tmp_path)).tag([text], [[(0, 6), (7, 8), (9, 13)]]) == [
         ["B-PER", "O", "B-PER"]
@@ -302,10 +307,7 @@ def test_tagger_word_without_subwords_is_outside(bert_folder: Path, tmp_path: Pa
 def test_tagger_word_without_subwords_does_not_part_a_mention(
     bert_folder: Path, tmp_path: Path
 ) -> None:
-    model, tokenizer = new_model(bert_folder, LABELS)
-    torch.nn.init.zeros_(model.classifier.weight)
-    model.classifier.bias.data = torch.tensor([0.0, 0, 9, 0, 0, 0, 0])
-    save_tagger(model, tokenizer, tmp_path)
+    save_unchanging(bert_folder, tmp_path, "I-PER")
     # A zero width space is a word, and BERT's normalizer deletes it.
     found = Tagger(config(tmp_path)).label(["Bonn \u200b Berlin \u200b", "\u200b Bonn"])
     assert [[(each.start, each.end) for each in of_text] for of_text in found] == [
@@ -318,19 +320,13 @@ def test_tagger_word_without_subwords_does_not_part_a_mention(
 def test_tagger_word_of_mere_space_does_not_read_the_next_one(
     xlmr_folder: Path, tmp_path: Path
 ) -> None:
-    model, tokenizer = new_model(xlmr_folder, LABELS)
-    torch.nn.init.zeros_(model.classifier.weight)
-    save_tagger(model, tokenizer, tmp_path)
-    tagger = Tagger(config(tmp_path))
     # Files of Chinese have such tokens; a sub-word of `Berlin` has the space in it.
     text, words = "在 Berlin", [(0, 1), (1, 2), (2, 8)]
-    for bias, tags in (
-        ([0.0, 9, 0, 0, 0, 0, 0], ["B-PER", "O", "B-PER"]),
-        ([0.0, 0, 9, 0, 0, 0, 0], ["B-PER", "I-PER", "I-PER"]),
-    ):
-        tagger.model.classifier.bias.data = torch.tensor(bias)
+    for tag, tags in (("B-PER", ["B-PER", "O", "B-PER"]), ("I-PER", ["B-PER", "I-PER", "I-PER"])):
+        save_unchanging(xlmr_folder, tmp_path, tag)
+        tagger = Tagger(config(tmp_path))
         assert tagger.tag([text], [words]) == [tags]
-    encoded = encode(tokenizer, [text], [words], 64)
+    encoded = encode(tagger.tokenizer, [text], [words], 64)
     label2id = {tag: number for number, tag in enumerate(iob2.tags_of(LABELS))}
     labels = label_ids(encoded, [["O", "O", "B-PER"]], label2id)
     assert labels[encoded.read_at[2]] == label2id["B-PER"]
@@ -339,10 +335,7 @@ def test_tagger_word_of_mere_space_does_not_read_the_next_one(
 def test_tagger_one_subword_over_two_words_is_one_mention(
     xlmr_folder: Path, tmp_path: Path
 ) -> None:
-    model, tokenizer = new_model(xlmr_folder, LABELS)
-    torch.nn.init.zeros_(model.classifier.weight)
-    model.classifier.bias.data = torch.tensor([0.0, 9, 0, 0, 0, 0, 0])
-    save_tagger(model, tokenizer, tmp_path)
+    save_unchanging(xlmr_folder, tmp_path, "B-PER")
     tagger = Tagger(config(tmp_path))
     # Two words cut out of the one sub-word that this tokenizer makes of " in" in a sentence.
     text = "Merkel in Berlin"

@@ -23,10 +23,11 @@ from xner.errors import ConfigError, DataError
 from xner.shards.ledger import (
     RUN_FILE,
     Run,
+    footers_of_each,
     input_shards,
     record_of,
-    require_tags,
-    statistics_of_each,
+    require_numbering,
+    statistics_in,
 )
 from xner.shards.schema import SINCE_VERSION_3, tag_names
 from xner.shards.statistics import Statistics
@@ -83,14 +84,17 @@ class CorpusExport:
             raise ConfigError(f"push_to: output {config.output} must be a folder of this machine")
         pseudo = Folder.at(config.pseudo)
         names = input_shards(pseudo)
-        tags = tag_names(pseudo.read_footer(names[0]))
-        if not tags:
-            raise DataError(f"{pseudo}/{names[0]}: its footer does not name the tags of ner_tags")
         made_by = record_of(pseudo)
-        accepted = tuple(
-            sum(statistics.status.get(status, 0) for status in set(config.status))
-            for statistics in statistics_of_each(pseudo, names)
-        )
+        tags: list[str] = []
+        accepted: list[int] = []
+        for name, footer in zip(names, footers_of_each(pseudo, names), strict=True):
+            where = f"{pseudo}/{name}"
+            tags = tags or tag_names(footer)
+            if not tags:
+                raise DataError(f"{where}: its footer does not name the tags of ner_tags")
+            require_numbering(footer, where, tags)
+            statistics = statistics_in(footer, where)
+            accepted.append(sum(statistics.status.get(each, 0) for each in set(config.status)))
         fingerprint = {
             "pseudo": made_by.get("fingerprint", str(pseudo)),
             "format": config.format,
@@ -106,7 +110,7 @@ class CorpusExport:
             pseudo,
             tuple(names),
             tuple(tags),
-            accepted,
+            tuple(accepted),
             made_by,
             _versions(config, made_by),
         )
@@ -123,7 +127,6 @@ class CorpusExport:
         for target, content_of in form.once.items():
             self.run.folder.publish(target, content_of(self.tags).encode())
         for name, chosen in zip(self.names, self._chosen(), strict=True):
-            require_tags(self.pseudo, name, self.tags)
             table = self.pseudo.read_table(name, COLUMNS, SINCE_VERSION_3)
             table = table.filter(pc.is_in(table["status"], pa.array(self.config.status)))
             if chosen is not None:

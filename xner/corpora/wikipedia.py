@@ -21,7 +21,7 @@ from xner.corpora.wikidump import DumpPart, Page, read_pages
 from xner.corpora.wikitext import Anchor, Paragraph, PlainPage, plain_page
 from xner.corpora.wikititles import TitleTable
 from xner.text.occurrences import occurrences
-from xner.text.words import Span, segment, words_in
+from xner.text.words import Span, is_cased, segment, words_in
 
 REFUSALS = {
     "namespace": "leads to a file, a category, another namespace or another wiki",
@@ -386,9 +386,7 @@ def _has_inner_capital(title: str) -> bool:
 
 def _has_case(text: str) -> bool:
     """Whether the first letter comes from a script with capitals."""
-    first = next(filter(str.isalpha, text), "")
-    # The title case tells Georgian, whose capitals open no word, from scripts whose capitals do.
-    return first.lower() != first.title()
+    return is_cased(next(filter(str.isalpha, text), ""))
 
 
 def english_name(title: str, shown: str) -> str:

@@ -34,7 +34,7 @@ from xner.engine.poison import guarded
 from xner.engine.stages import Align, Label, Project, Relabel, labels_in
 from xner.errors import ConfigError, DataError
 from xner.models import eflomal
-from xner.models.folders import content_hash, entity_types, read_settings, resolve
+from xner.models.folders import content_hash, entity_types, local_path, read_settings, resolve
 from xner.models.word_links import require_languages_of
 from xner.shards import schema
 from xner.shards.ledger import (
@@ -44,7 +44,7 @@ from xner.shards.ledger import (
     Run,
     input_shards,
     record_of,
-    require_tags,
+    require_numbering,
 )
 from xner.shards.remote import ask
 from xner.shards.statistics import Statistics
@@ -240,12 +240,9 @@ def _labels_of(pseudo: Folder, names: Sequence[str]) -> list[str]:
     torn = []
     for name in names:
         try:
-            footer = pseudo.read_footer(name)
+            return labels_in(pseudo.read_footer(name))
         except DataError as error:
             torn.append(error)
-            continue
-        try:
-            return labels_in(footer)
         except (KeyError, ValueError) as error:
             raise DataError(
                 f"{pseudo}/{name}: its footer does not name the tags; expected a shard of "
@@ -293,7 +290,7 @@ def _read_shard(folder: Folder, columns: pa.Schema, name: str) -> pa.Table:
 
 def _read_numbered(folder: Folder, tags: Sequence[str], name: str) -> pa.Table:
     """A pseudo-labelled shard whose ``ner_tags`` number these tags."""
-    require_tags(folder, name, tags)
+    require_numbering(folder.read_footer(name), f"{folder}/{name}", tags)
     return _read_shard(folder, schema.PSEUDO, name)
 
 
@@ -349,7 +346,7 @@ def model_found(config: Model) -> tuple[Model, Path]:
     """
     assert config.model is not None
     folder = resolve(config.model, config.revision).absolute()
-    if Path(config.model).expanduser().is_dir():
+    if local_path(config.model).is_dir():
         return config.model_copy(update={"model": str(folder)}), folder
     # The hub's cache names a snapshot's folder by its commit, the copy of a URL by its files.
     return config.model_copy(update={"revision": folder.name}), folder

@@ -11,11 +11,9 @@ imported where it is done.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -39,7 +37,7 @@ from xner.evaluation.study import Cell, Input, Kind, Scoring, Step, Study, plan
 from xner.evaluation.study_results import Result
 from xner.evaluation.tagger_run import GoldSet, predict
 from xner.evaluation.tagging import comparable
-from xner.models.folders import encoder_content
+from xner.models.folders import encoder_content, local_path
 from xner.models.hmm import SETTINGS_FILE
 from xner.shards.ledger import (
     DATA_FILE,
@@ -199,7 +197,7 @@ def data_at(path: str) -> Input:
 
 def model_at(name: str) -> Input:
     """A model by its folder, or by its name on the hub. Raises ConfigError for what is none."""
-    folder = Path(os.path.expanduser(name))
+    folder = local_path(name)
     return Input(str(folder.absolute()) if folder.is_dir() else name, encoder_content(name))
 
 

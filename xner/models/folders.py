@@ -63,6 +63,14 @@ class AlignerSettings(Record):
     format_version: Literal[1] = 1
 
 
+def local_path(name: str | Path) -> Path:
+    """Where on this machine a model of this name lies, if it is a folder; `~` is one's home.
+
+    Path.expanduser would raise for `~models/teacher`, which is mostly a slip for `~/models`.
+    """
+    return Path(os.path.expanduser(name))
+
+
 def resolve(name: str | Path, revision: str | None = None) -> Path:
     """The local folder of a model: `name` itself, a copy of the folder at a URL, or its snapshot
     from the Hugging Face hub.
@@ -70,8 +78,7 @@ def resolve(name: str | Path, revision: str | None = None) -> Path:
     Raises ConfigError for a folder without config.json, tokenizer or safetensors, and for a hub
     name that does not exist or cannot be reached; TransientError for a URL that does not answer.
     """
-    # Path.expanduser would raise for `~models/teacher`, which is mostly a slip for `~/models`.
-    folder = Path(os.path.expanduser(name))
+    folder = local_path(name)
     if "://" in str(name):
         folder = fetch(str(name), MODEL_FILES, revision)
     elif not folder.is_dir():

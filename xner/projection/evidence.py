@@ -34,7 +34,7 @@ from anyascii import anyascii
 from xner.config import EvidenceConfig
 from xner.projection.decode import Candidate, paired_mark, stored_score
 from xner.text.pairs import SentencePair
-from xner.text.words import Span, folded, is_unspaced, segment, words_in
+from xner.text.words import Span, folded, is_cased, is_unspaced, segment, words_in
 
 # Candidate.method: chosen by the evidence of several witnesses.
 EVIDENCE = "evidence"
@@ -359,8 +359,7 @@ def _capital(word: str) -> float:
     """1 for a word that begins like a name, 0 for a lower-case one, 0.5 for one without case."""
     if word[0].isupper() or word[0].isdigit():
         return 1.0
-    # Georgian has capitals, but they open no word: there a letter is its own title case.
-    return 0.0 if word[0].islower() and word[0] != word[0].title() else 0.5
+    return 0.0 if word[0].islower() and is_cased(word[0]) else 0.5
 
 
 def _spelled(names: Sequence[str], word: str) -> float:

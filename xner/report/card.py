@@ -8,7 +8,6 @@ a card). No scores but those of the selection: others come from an evaluation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCardData
@@ -17,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 import xner
 from xner.config import OptimizationConfig, TaggedSourceConfig, TrainTaggerConfig
 from xner.errors import without_credentials
+from xner.models.folders import local_path
 from xner.report.terminal import as_text
 from xner.shards.ledger import DATA_FILE, RUN_FILE
 from xner.shards.storage import Folder
@@ -159,7 +159,7 @@ def _made_by(path: str) -> Made | None:
 
 def _base_model(encoder: str) -> str | None:
     """The encoder's name on the hub, if it is from there."""
-    is_ours = encoder == "tiny" or Path(encoder).expanduser().exists()
+    is_ours = encoder == "tiny" or local_path(encoder).exists()
     return None if is_ours else without_credentials(encoder)
 
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -182,43 +181,49 @@ def record_of(inputs: Folder) -> dict[str, Any]:
     return {**record, "fingerprint": f"{record['fingerprint']}/{inputs.name}"}
 
 
-def require_tags(folder: Folder, name: str, tags: Sequence[str]) -> None:
+def require_numbering(footer: Mapping[str, str], where: str, tags: Sequence[str]) -> None:
     """Refuse a shard whose ``ner_tags`` do not number these tags, or the first of them.
 
     A folder of several runs' shards may hold those of other teachers. Raises DataError.
     """
-    found = tag_names(folder.read_footer(name))
+    found = tag_names(footer)
     if not found or found != list(tags[: len(found)]):
         raise DataError(
-            f"{folder}/{name}: its tags are numbered as {', '.join(found) or 'nobody says'}; "
+            f"{where}: its tags are numbered as {', '.join(found) or 'nobody says'}; "
             f"expected {', '.join(tags)}, as in the first shard: take each run by itself"
         )
 
 
-def total_statistics(folder: Folder, names: Iterable[str]) -> Statistics:
+def total_statistics(folder: Folder, names: Sequence[str]) -> Statistics:
     """The sum over committed shards. Raises DataError when one carries no statistics."""
-    return Statistics.total(statistics_of_each(folder, names))
+    footers = zip(names, footers_of_each(folder, names), strict=True)
+    return Statistics.total(statistics_in(footer, f"{folder}/{name}") for name, footer in footers)
 
 
-def statistics_of_each(folder: Folder, names: Iterable[str]) -> Iterator[Statistics]:
-    """The statistics of committed shards, in order. Raises DataError when one carries none.
+def footers_of_each(folder: Folder, names: Iterable[str]) -> Iterator[dict[str, str]]:
+    """The footers of shards, in order. Raises DataError as reading one does.
 
-    Footers are read side by side: on an object store each takes as long as two requests.
+    They are read side by side: on an object store each takes as long as two requests.
     """
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
-        yield from threads.map(partial(statistics_of, folder), names)
+        yield from threads.map(folder.read_footer, names)
 
 
 def statistics_of(folder: Folder, name: str) -> Statistics:
     """The statistics that a committed shard carries. Raises DataError when it carries none."""
-    record = folder.read_footer(name).get(_STATISTICS_KEY)
+    return statistics_in(folder.read_footer(name), f"{folder}/{name}")
+
+
+def statistics_in(footer: Mapping[str, str], where: str) -> Statistics:
+    """The statistics in a committed shard's footer. Raises DataError when there are none."""
+    record = footer.get(_STATISTICS_KEY)
     if record is None:
-        raise DataError(f"{folder}/{name}: no statistics in its footer; expected a shard of xner")
+        raise DataError(f"{where}: no statistics in its footer; expected a shard of xner")
     try:
         return Statistics.from_dict(parsed_json(record))
     except (ValueError, AttributeError) as error:
         raise DataError(
-            f"{folder}/{name}: the statistics in its footer cannot be read: {error}; was the shard "
+            f"{where}: the statistics in its footer cannot be read: {error}; was the shard "
             "written by another version of xner?"
         ) from error
 

@@ -119,6 +119,14 @@ def is_unspaced(word: str) -> bool:
     return word[0].isalnum() and not _SPACED_ALNUM.match(word[0])
 
 
+def is_cased(letter: str) -> bool:
+    """Whether a letter is of a script whose capitals open names.
+
+    Those of Georgian open no word: there a letter is its own title case.
+    """
+    return letter.lower() != letter.title()
+
+
 def folded(word: str) -> str:
     """What spellings of a word share that differ by case, or by how accents are encoded."""
     return unicodedata.normalize("NFC", word).lower()

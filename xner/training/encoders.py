@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from xner.models.characters import add_to_tokenizer
 from xner.models.encoder import load_tokenizer
-from xner.models.folders import TINY, resolve
+from xner.models.folders import TINY, local_path, resolve
 from xner.models.tiny import new_encoder_folder
 from xner.shards.storage import Folder
 from xner.training.places import local_copy
@@ -54,7 +54,7 @@ def find_encoder(name: str, texts: Iterable[str], run_folder: Folder, seed: int)
     """
     if name != TINY:
         resolve(name)
-        local = Path(name).expanduser()
+        local = local_path(name)
         return Encoder(str(local.resolve()) if local.is_dir() else name)
     folder = run_folder / "encoder"
     if not folder.exists("config.json"):
