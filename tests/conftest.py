@@ -62,7 +62,7 @@ def pseudo_row() -> Callable[..., dict[str, Any]]:
         **columns: Any,
     ) -> dict[str, Any]:
         rules = quality or QualityConfig()
-        done = project_row(pair_id, target, segment(target), mentions, candidates, rules)
+        done = project_row(pair_id, source, target, segment(target), mentions, candidates, rules)
         return {
             "pair_id": pair_id,
             "corpus": "News",

@@ -782,7 +782,8 @@ class TrainWordAlignerConfig(Record):
     )
     prefix: Count = Field(
         5,
-        description="Letters of a word that count; inflected forms then teach each other.",
+        description="Letters of a word that count; inflected forms then teach each other. Between "
+        "scripts with spaces alone: against Chinese, whole words count.",
     )
     units: Count = Field(
         16_000,

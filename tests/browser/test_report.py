@@ -64,6 +64,7 @@ def decided(row: dict[str, Any], quality: QualityConfig) -> Projection:
     mentions = [Mention(**mention) for mention in row["source_mentions"]]
     return project_row(
         row["pair_id"],
+        row["source"],
         row["target"],
         segment(row["target"]),
         mentions,

@@ -191,6 +191,10 @@ class _AlignedRow:
                     self.found[index] = [Candidate(*place, 1.0, COPY)]
 
 
+# What a row is projected from.
+_JUDGED = ["pair_id", "source", "target", "source_mentions", "alignments"]
+
+
 class Project:
     """Adds the projected mentions and tags, the weight, and what the rules say of the row.
 
@@ -203,11 +207,12 @@ class Project:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         projections = []
-        for row in table.select(["pair_id", "target", "source_mentions", "alignments"]).to_pylist():
+        for row in table.select(_JUDGED).to_pylist():
             mentions = [Mention(**mention) for mention in row["source_mentions"]]
             projections.append(
                 project_row(
                     row["pair_id"],
+                    row["source"],
                     row["target"],
                     segment(row["target"]),
                     mentions,

@@ -3,10 +3,11 @@
 IBM model 1 and then a hidden Markov model (Vogel, Ney and Tillmann 1996, with the null states of
 Och and Ney 2003) in both directions, which learn from the links that both believe in: the product
 of their posteriors is counted (Liang, Taskar and Klein 2006). Words are known by their first few
-letters, so that inflected forms teach each other. A pair of words that are spelled alike starts
-with a larger count than others, so that names are linked which were never seen before. Scripts
-without spaces are cut into units by a unigram language model (Kudo 2018), and the letters of a
-unit share its links.
+letters, so that inflected forms teach each other. A pair of words that are spelled alike, or sound
+alike by what was learned (:mod:`xner.models.transliteration`), starts with a larger count than
+others, so that names are linked which were never seen before. Texts in scripts without spaces are
+cut in two ways (:mod:`xner.models.word_units`): each has a model of its own, and of their links the
+mean counts. The letters of a unit share its links.
 
 What was counted in a large bitext is kept (:class:`WordAligner`), and added to the counts of the
 text whose words are to be linked.
@@ -16,48 +17,50 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import logging
 import os
 import re
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
-from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import opencc
-import pyarrow as pa
-import pyarrow.compute as pc
 from anyascii import anyascii
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import Tokenizer
 
 from xner.config import LinksConfig
 from xner.errors import ConfigError, DataError
 from xner.models import hmm_kernels as kernels
+from xner.models.transliteration import Transliteration, names_in
+from xner.models.word_counts import COUNTS, Counts, Floats, Ids
+from xner.models.word_units import Cut, Side, Units, cuts, learn_units
 from xner.shards.storage import Folder
 from xner.text.pairs import SentencePair
-from xner.text.words import Span, folded, is_unspaced, segment
+from xner.text.words import segment
 
 SETTINGS_FILE = "word_aligner.json"
-COUNTS_FILE = "counts.parquet"
+# Of each way of cutting the text, as far as there are two.
+COUNTS_FILES = ("counts.parquet", "counts-letters.parquet")
 UNITS_FILES = ("units-source.json", "units-target.json")
-FORMAT_VERSION = 1
+TRANSLITERATION_FILE = "transliteration.parquet"
+FORMAT_VERSION = 2
 
 _log = logging.getLogger(__name__)
 
-Floats = npt.NDArray[np.float32]
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# What every pair of words that share a sentence starts with, and what spelling adds to it.
+# What every pair of words that share a sentence starts with, what spelling adds to it, and what a
+# likeness of sounds. A third of that or three times as much changes the F1 on Parallel UD by less
+# than half a point.
 _BASE_COUNT = 0.001
 _MIN_DICE = 0.4
+_SOUND_COUNT = 0.3
 _P_NULL = 0.1
 _MODEL1, _HMM = "IBM model 1", "HMM"
 _MODEL1_ROUNDS = 4
@@ -71,23 +74,6 @@ MAX_TRAINING_CELLS = 40_000
 # Cells whose posteriors are in memory at a time, for each thread. The cut decides the order of
 # sums, so it must not depend on the machine.
 _SLICE_CELLS = 1 << 19
-
-# A side is cut into units where at least this share of its first words is single letters.
-_MIN_UNSPACED = 0.3
-_SAMPLE = 2000
-_MAX_UNIT = 4
-# With fewer letters of text a unit, it would be seen too rarely; with more, too little is cut
-# together (Universal NER PUD alone, names placed by the longest run: 4: 39, 8: 43, 16: 34 % F1).
-_MIN_LETTERS_PER_UNIT = 8
-_UNKNOWN = "[UNK]"
-
-_COUNTS = pa.schema(
-    [
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("target", pa.string(), nullable=False),
-        pa.field("count", pa.float32(), nullable=False),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -110,75 +96,6 @@ class Round:
 
 
 @dataclass(frozen=True, eq=False)
-class Counts:
-    """Expected counts of pairs of words: a sparse matrix by source word.
-
-    ``rows`` says where each source word's entries begin, ``columns`` the ids of their target words,
-    ascending, and ``values`` their counts.
-    """
-
-    source_words: Mapping[str, int]
-    target_words: Mapping[str, int]
-    rows: npt.NDArray[np.int64]
-    columns: npt.NDArray[np.int32]
-    values: Floats
-
-    @classmethod
-    def of(
-        cls,
-        source_words: Mapping[str, int],
-        target_words: Mapping[str, int],
-        source: npt.NDArray[np.int32],
-        target: npt.NDArray[np.int32],
-        values: Floats,
-    ) -> Counts:
-        """From the ids of each entry's two words and its count, in any order."""
-        order = np.lexsort((target, source))
-        rows = np.zeros(len(source_words) + 1, np.int64)
-        np.cumsum(np.bincount(source, minlength=len(source_words)), out=rows[1:])
-        return cls(
-            source_words,
-            target_words,
-            rows,
-            target[order].astype(np.int32),
-            values[order].astype(np.float32),
-        )
-
-    def of_pairs(self, bitext: _Bitext) -> Floats:
-        """The count of each pair of words of a bitext, 0 for what is not known here."""
-        source = _ids_in(self.source_words, bitext.source_words)[bitext.pair_source]
-        target = _ids_in(self.target_words, bitext.target_words)[bitext.pair_target]
-        found: Floats = kernels.look_up(source, target, self.rows, self.columns, self.values)
-        return found
-
-    def to_table(self) -> pa.Table:
-        """As it is stored: sorted by words, so that the same counts make the same file."""
-        source = np.repeat(np.arange(len(self.rows) - 1, dtype=np.int32), np.diff(self.rows))
-        columns = [
-            pa.array(list(words), pa.string()).take(pa.array(ids))
-            for words, ids in (
-                (self.source_words, source),
-                (self.target_words, self.columns),
-            )
-        ]
-        table = pa.Table.from_arrays([*columns, pa.array(self.values)], schema=_COUNTS)
-        return table.sort_by([("source", "ascending"), ("target", "ascending")])
-
-    @classmethod
-    def from_table(cls, table: pa.Table) -> Counts:
-        """What :meth:`to_table` made."""
-        encoded = [
-            pc.dictionary_encode(table[name].combine_chunks()) for name in ("source", "target")
-        ]
-        source_words, target_words = (
-            {word: n for n, word in enumerate(column.dictionary.to_pylist())} for column in encoded
-        )
-        source, target = (np.array(column.indices, np.int32) for column in encoded)
-        values = np.array(table["count"], np.float32)
-        return cls.of(source_words, target_words, source, target, values)
-
-
-@dataclass(frozen=True, eq=False)
 class _Bitext:
     """Sentence pairs as the kernels want them, and the distinct pairs of words in them.
 
@@ -188,14 +105,14 @@ class _Bitext:
 
     source_words: Mapping[str, int]
     target_words: Mapping[str, int]
-    source: npt.NDArray[np.int32]
+    source: Ids
     source_starts: npt.NDArray[np.int64]
-    target: npt.NDArray[np.int32]
+    target: Ids
     target_starts: npt.NDArray[np.int64]
     cells: npt.NDArray[np.int64]
-    slots: npt.NDArray[np.int32]
-    pair_source: npt.NDArray[np.int32]
-    pair_target: npt.NDArray[np.int32]
+    slots: Ids
+    pair_source: Ids
+    pair_target: Ids
 
     @classmethod
     def of(cls, sentences: Iterable[tuple[Sequence[str], Sequence[str]]]) -> _Bitext:
@@ -217,6 +134,11 @@ class _Bitext:
     def __len__(self) -> int:
         return len(self.cells) - 1
 
+    @property
+    def pairs(self) -> tuple[Mapping[str, int], Mapping[str, int], Ids, Ids]:
+        """The words of both sides, and the two words of each pair."""
+        return self.source_words, self.target_words, self.pair_source, self.pair_target
+
     def slices(self) -> Iterator[tuple[int, int]]:
         """Ranges of sentences whose cells are in memory at a time."""
         first = 0
@@ -227,11 +149,19 @@ class _Bitext:
             first = last
 
 
+@dataclass(frozen=True)
+class _Sounds:
+    """How names sound, and which source words are names."""
+
+    model: Transliteration
+    names: Collection[str]
+
+
 class _Model:
     """The probabilities of a bitext's pairs of words, and of jumps, in both directions.
 
     ``priors`` are added to the counts of the bitext; ``jumps`` [2, NUM_JUMPS], forward and
-    backward, come with them.
+    backward, come with them. ``sounds`` tell which words sound like which names.
     """
 
     def __init__(
@@ -239,12 +169,16 @@ class _Model:
         bitext: _Bitext,
         priors: Sequence[Counts] = (),
         jumps: npt.NDArray[np.float64] | None = None,
+        sounds: _Sounds | None = None,
     ) -> None:
         self._bitext = bitext
         self._threads = num_threads()
         self._base = _spelling(bitext, self._threads)
         for prior in priors:
-            self._base += prior.of_pairs(bitext)
+            self._base += prior.of_pairs(*bitext.pairs)
+        if sounds is not None:
+            likeness = sounds.model.likeness(*bitext.pairs, sounds.names)
+            self._base += np.float32(_SOUND_COUNT) * likeness
         self._target_null = _shares(bitext.target, len(bitext.target_words))
         self._source_null = _shares(bitext.source, len(bitext.source_words))
         if jumps is None:
@@ -256,7 +190,11 @@ class _Model:
             self._maximize(nothing, nothing)
 
     def learn(
-        self, model1_rounds: int, rounds: int, report: Callable[[Round], None] | None = None
+        self,
+        model1_rounds: int,
+        rounds: int,
+        by_letter: bool = False,
+        report: Callable[[Round], None] | None = None,
     ) -> None:
         """Rounds of IBM model 1, each direction by itself, and of the HMM, by agreement."""
         for model, ordered, number in ((_MODEL1, False, model1_rounds), (_HMM, True, rounds)):
@@ -268,7 +206,8 @@ class _Model:
                     self.jumps = _smoothed(jumps, self.jumps)
                 if report:
                     linked = links / max(len(self._bitext.target), 1)
-                    report(Round(model, n, linked, time.monotonic() - started))
+                    name = f"{model}, by letter" if by_letter else model
+                    report(Round(name, n, linked, time.monotonic() - started))
 
     def counts(self) -> Counts:
         """What the HMM with these probabilities links, both directions agreeing."""
@@ -352,7 +291,7 @@ class _Model:
         )
 
 
-def _shares(words: npt.NDArray[np.int32], size: int) -> Floats:
+def _shares(words: Ids, size: int) -> Floats:
     return (np.bincount(words, minlength=size) / max(len(words), 1)).astype(np.float32)
 
 
@@ -393,10 +332,6 @@ def _bigrams(words: Iterable[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
     return np.array(bigrams, np.int64), np.array(starts, np.int64)
 
 
-def _ids_in(known: Mapping[str, int], words: Iterable[str]) -> npt.NDArray[np.int32]:
-    return np.array([known.get(word, -1) for word in words], np.int32)
-
-
 def _in_order(
     function: Callable[[Task], Result], tasks: Iterable[Task], threads: int
 ) -> Iterator[Result]:
@@ -420,134 +355,44 @@ def num_threads() -> int:
     return int(wanted) if re.fullmatch(r"[1-9]\d*", wanted) else os.cpu_count() or 1
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One side of a sentence pair: its units' keys, and the unit that each word belongs to."""
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What a bitext taught when it was cut in one way: ``jumps`` is [2, NUM_JUMPS], forward and
+    backward."""
 
-    keys: Sequence[str]
-    unit_of: npt.NDArray[np.intp]
-
-    @classmethod
-    def of(cls, text: str, words: Sequence[Span], prefix: int, units: Tokenizer | None) -> _Side:
-        if units is None:
-            keys = [folded(text[start:end])[:prefix] for start, end in words]
-            return cls(keys, np.arange(len(keys)))
-        runs = _runs(text, words)
-        unspaced = [run for run in runs if is_unspaced(text[run[0][0] : run[0][1]])]
-        texts = [simplified(text[run[0][0] : run[-1][1]]) for run in unspaced]
-        encodings = iter(units.encode_batch(texts))
-        keys, unit_of = [], []
-        for run in runs:
-            start, end = run[0]
-            if not is_unspaced(text[start:end]):
-                keys.append(folded(text[start:end])[:prefix])
-                unit_of.append(len(keys) - 1)
-                continue
-            encoding = next(encodings)
-            cuts: set[int] = set()
-            for piece, (first, last) in zip(encoding.ids, encoding.offsets, strict=True):
-                # Letters that the vocabulary lacks come in one piece, however many they are.
-                cuts.update(range(start + first, start + (last if piece == 0 else first + 1)))
-            # A cut between a letter and its marks is none.
-            begins = [n for n, word in enumerate(run) if n == 0 or word[0] in cuts]
-            for first, last in itertools.pairwise([*begins, len(run)]):
-                keys.append(simplified(text[run[first][0] : run[last - 1][1]]))
-                unit_of += [len(keys) - 1] * (last - first)
-        return cls(keys, np.array(unit_of, np.intp))
-
-
-def _runs(text: str, words: Sequence[Span]) -> list[list[Span]]:
-    """The words, those together that are single letters without a space between them."""
-    runs: list[list[Span]] = []
-    grows = False
-    for start, end in words:
-        unspaced = is_unspaced(text[start:end])
-        if unspaced and grows and runs[-1][-1][1] == start:
-            runs[-1].append((start, end))
-        else:
-            runs.append([(start, end)])
-        grows = unspaced
-    return runs
-
-
-@lru_cache(maxsize=65_536)
-def _simplified_letter(letter: str) -> str:
-    found: str = _to_simplified().convert(letter)
-    return found if len(found) == 1 else letter
-
-
-@cache
-def _to_simplified() -> opencc.OpenCC:
-    return opencc.OpenCC("t2s")
-
-
-def simplified(text: str) -> str:
-    """Han letters in their simplified form, one for one: corpora mix the two, and words are
-    compared by this; the text itself is never changed."""
-    return "".join(map(_simplified_letter, text))
-
-
-def _learn_units(sides: Iterable[tuple[str, Sequence[Span]]], size: int) -> Tokenizer | None:
-    """A vocabulary of units for the texts of a side; None where it needs none.
-
-    The trainer's probabilities vary from run to run by some hundredths. On real text we saw no cut
-    change by it, but there is no promise: a trained folder keeps its units, a shard by itself not.
-    """
-    texts = iter(sides)
-    sample = list(itertools.islice(texts, _SAMPLE))
-    words = [text[start:end] for text, spans in sample for start, end in spans]
-    if sum(map(is_unspaced, words)) <= _MIN_UNSPACED * len(words):
-        return None
-    runs = [
-        simplified(text[run[0][0] : run[-1][1]])
-        for text, spans in itertools.chain(sample, texts)
-        for run in _runs(text, spans)
-        if is_unspaced(text[run[0][0] : run[0][1]])
-    ]
-    num_letters = sum(map(len, runs))
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.train_from_iterator(
-        runs,
-        trainers.UnigramTrainer(
-            # Every single letter must find room.
-            vocab_size=max(
-                min(size, num_letters // _MIN_LETTERS_PER_UNIT), len(set().union(*runs)) + 16
-            ),
-            max_piece_length=_MAX_UNIT,
-            unk_token=_UNKNOWN,
-            special_tokens=[_UNKNOWN],
-            show_progress=False,
-        ),
-    )
-    pieces = json.loads(tokenizer.to_str())["model"]["vocab"]
-    return _tokenizer([(piece, score) for piece, score in pieces if piece != _UNKNOWN])
-
-
-def _tokenizer(pieces: Iterable[tuple[str, float]]) -> Tokenizer:
-    """A unigram model of pieces and log-probabilities."""
-    return Tokenizer(models.Unigram([(_UNKNOWN, 0.0), *sorted(pieces)], unk_id=0))
+    jumps: npt.NDArray[np.float64]
+    counts: Counts
 
 
 @dataclass(frozen=True, eq=False)
 class WordAligner:
     """What a bitext taught, as a folder keeps it.
 
-    ``languages`` are those of source and target; ``jumps`` is [2, NUM_JUMPS], forward and backward;
-    ``units`` are for the sides in scripts without spaces.
+    ``languages`` are those of source and target; ``units`` are for the sides in scripts without
+    spaces; ``learned`` has one entry for each of ``cuts``. ``transliteration`` is from a source
+    that is written with spaces to a target that is not, None for others.
     """
 
     settings: WordAlignerSettings
     languages: tuple[str, str]
-    jumps: npt.NDArray[np.float64]
-    counts: Counts
-    units: tuple[Tokenizer | None, Tokenizer | None]
+    units: Units
+    learned: tuple[Learned, ...]
+    transliteration: Transliteration | None
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """How a text is cut: the first into whole words or units."""
+        return cuts(self.settings.prefix, self.units)
 
     def save(self, folder: Folder) -> None:
         """Write the folder's files; the settings, without which it is no word aligner, last."""
-        folder.publish_table(COUNTS_FILE, self.counts.to_table())
+        for name, learned in zip(COUNTS_FILES, self.learned, strict=False):
+            folder.publish_table(name, learned.counts.to_table())
         for name, units in zip(UNITS_FILES, self.units, strict=True):
             if units is not None:
                 folder.publish(name, units.to_str(pretty=True).encode())
+        if self.transliteration is not None:
+            folder.publish_table(TRANSLITERATION_FILE, self.transliteration.to_table())
         folder.publish_json(
             SETTINGS_FILE,
             {
@@ -555,7 +400,7 @@ class WordAligner:
                 "languages": list(self.languages),
                 **asdict(self.settings),
                 "unspaced": [units is not None for units in self.units],
-                "jumps": self.jumps.tolist(),
+                "jumps": [learned.jumps.tolist() for learned in self.learned],
             },
         )
 
@@ -564,23 +409,35 @@ class WordAligner:
         """Read a folder that :meth:`save` wrote. Raises ConfigError where it is none, or broken."""
         record = _read_record(folder)
         try:
-            units = [
+            source, target = (
                 Tokenizer.from_str(folder.read(name).decode()) if unspaced else None
                 for name, unspaced in zip(UNITS_FILES, record["unspaced"], strict=True)
-            ]
+            )
+            settings, units = _settings(record), (source, target)
             jumps = np.array(record["jumps"], np.float64)
-            if jumps.shape != (2, kernels.NUM_JUMPS):
-                raise ValueError(f"jumps are {jumps.shape}, not (2, {kernels.NUM_JUMPS})")
+            expected = (len(cuts(settings.prefix, units)), 2, kernels.NUM_JUMPS)
+            if jumps.shape != expected:
+                raise ValueError(f"jumps are {jumps.shape}, not {expected}")
             return cls(
-                _settings(record),
+                settings,
                 languages_of(folder),
-                jumps,
-                Counts.from_table(folder.read_table(COUNTS_FILE, _COUNTS)),
-                (units[0], units[1]),
+                units,
+                tuple(
+                    Learned(own, Counts.from_table(folder.read_table(name, COUNTS)))
+                    for name, own in zip(COUNTS_FILES, jumps, strict=False)
+                ),
+                Transliteration.from_table(folder.read_table(TRANSLITERATION_FILE, COUNTS))
+                if _is_transliterated(units)
+                else None,
             )
         # tokenizers raises a bare Exception for what it cannot read.
         except Exception as error:
             raise ConfigError(f"{folder}: this word aligner is broken: {error}") from error
+
+
+def _is_transliterated(units: Units) -> bool:
+    """Whether names are written in letters on the source side, and by their sounds on the other."""
+    return units[0] is None and units[1] is not None
 
 
 def _settings(record: Mapping[str, Any]) -> WordAlignerSettings:
@@ -631,7 +488,7 @@ def content_hash(folder: Folder) -> str:
     """
     _read_record(folder)
     digest = hashlib.sha256()
-    for name in (SETTINGS_FILE, COUNTS_FILE, *UNITS_FILES):
+    for name in (SETTINGS_FILE, *COUNTS_FILES, *UNITS_FILES, TRANSLITERATION_FILE):
         if folder.exists(name):
             content = hashlib.sha256(folder.read(name)).digest()
             digest.update(len(name).to_bytes(4) + name.encode() + content)
@@ -643,7 +500,8 @@ class Training:
     """A trained word aligner, and what it was trained on.
 
     ``num_empty`` pairs without a word on one side and ``num_too_long`` ones were left out;
-    ``num_word_pairs`` different pairs of words shared a sentence.
+    ``num_word_pairs`` different pairs of words shared a sentence. Where the text is cut in two
+    ways, the figures are of the first.
     """
 
     aligner: WordAligner
@@ -666,12 +524,44 @@ def train(
             yield SentencePair(source, segment(source), target, segment(target))
 
     units = _units_of_sides(segmented, settings.units)
+    counted = [_count(segmented(), cut, settings, report) for cut in cuts(settings.prefix, units)]
+    learned = tuple(each.learned for each in counted)
+    transliteration = None
+    if _is_transliterated(units):
+        names = names_in((pair.source, pair.source_words) for pair in segmented())
+        transliteration = Transliteration.learn(learned[-1].counts, names)
+    return Training(
+        WordAligner(settings, languages, units, learned, transliteration),
+        num_pairs=counted[0].num_pairs,
+        num_empty=counted[0].num_empty,
+        num_too_long=counted[0].num_too_long,
+        num_word_pairs=counted[0].num_word_pairs,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Counted:
+    """What a bitext taught when it was cut in one way; the numbers as in :class:`Training`."""
+
+    learned: Learned
+    num_pairs: int
+    num_empty: int
+    num_too_long: int
+    num_word_pairs: int
+
+
+def _count(
+    pairs: Iterable[SentencePair],
+    cut: Cut,
+    settings: WordAlignerSettings,
+    report: Callable[[Round], None] | None,
+) -> _Counted:
     num_empty = num_too_long = 0
 
     def sentences() -> Iterator[tuple[Sequence[str], Sequence[str]]]:
         nonlocal num_empty, num_too_long
-        for pair in segmented():
-            source, target = _sides(pair, settings.prefix, units)
+        for pair in pairs:
+            source, target = cut.sides(pair)
             num_cells = len(source.keys) * len(target.keys)
             if 0 < num_cells <= MAX_TRAINING_CELLS:
                 yield source.keys, target.keys
@@ -680,9 +570,9 @@ def train(
 
     bitext = _Bitext.of(sentences())
     model = _Model(bitext)
-    model.learn(_MODEL1_ROUNDS, settings.rounds, report)
-    return Training(
-        WordAligner(settings, languages, model.jumps, model.counts(), units),
+    model.learn(_MODEL1_ROUNDS, settings.rounds, cut.by_letter, report)
+    return _Counted(
+        Learned(model.jumps, model.counts()),
         num_pairs=len(bitext),
         num_empty=num_empty,
         num_too_long=num_too_long,
@@ -690,21 +580,10 @@ def train(
     )
 
 
-def _units_of_sides(
-    pairs: Callable[[], Iterable[SentencePair]], size: int
-) -> tuple[Tokenizer | None, Tokenizer | None]:
+def _units_of_sides(pairs: Callable[[], Iterable[SentencePair]], size: int) -> Units:
     return (
-        _learn_units(((pair.source, pair.source_words) for pair in pairs()), size),
-        _learn_units(((pair.target, pair.target_words) for pair in pairs()), size),
-    )
-
-
-def _sides(
-    pair: SentencePair, prefix: int, units: tuple[Tokenizer | None, Tokenizer | None]
-) -> tuple[_Side, _Side]:
-    return (
-        _Side.of(pair.source, pair.source_words, prefix, units[0]),
-        _Side.of(pair.target, pair.target_words, prefix, units[1]),
+        learn_units(((pair.source, pair.source_words) for pair in pairs()), size),
+        learn_units(((pair.target, pair.target_words) for pair in pairs()), size),
     )
 
 
@@ -730,34 +609,52 @@ class HmmLinker:
         if aligner is None:
             settings = WordAlignerSettings()
             units = _units_of_sides(lambda: pairs, settings.units)
-            priors, jumps, rounds = [], None, (_MODEL1_ROUNDS, settings.rounds)
+            rounds = (_MODEL1_ROUNDS, settings.rounds)
+            found = [_links(pairs, cut, rounds) for cut in cuts(settings.prefix, units)]
         else:
-            settings, units = aligner.settings, aligner.units
-            priors, jumps = [aligner.counts], aligner.jumps
             rounds = (_ADAPTING_MODEL1_ROUNDS, _ADAPTING_ROUNDS) if self._adapt else (0, 0)
-        sides = [_sides(pair, settings.prefix, units) for pair in pairs]
-        cells = np.array([len(source.keys) * len(target.keys) for source, target in sides], int)
-
-        links = [
-            np.zeros((len(pair.source_words), len(pair.target_words)), np.float32) for pair in pairs
-        ]
-
-        def fill(model: _Model, which: Iterable[int]) -> None:
-            for n, matrix in zip(which, model.links(), strict=True):
-                links[n] = matrix[np.ix_(sides[n][0].unit_of, sides[n][1].unit_of)]
-
-        short = np.flatnonzero((cells > 0) & (cells <= MAX_TRAINING_CELLS)).tolist()
-        model = _Model(_bitext_of(sides, short), priors, jumps)
-        model.learn(*rounds)
-        fill(model, short)
-        # The long ones are too large to be held together, and only use what the others taught.
-        long = np.flatnonzero(cells > MAX_TRAINING_CELLS).tolist()
-        if len(long) and rounds != (0, 0):
-            priors = [*priors, model.counts()]
-        for n in long:
-            fill(_Model(_bitext_of(sides, [n]), priors, model.jumps), [n])
-        return links
+            sounds = None
+            if aligner.transliteration is not None:
+                names = names_in((pair.source, pair.source_words) for pair in pairs)
+                sounds = _Sounds(aligner.transliteration, names)
+            found = [
+                _links(pairs, cut, rounds, learned, sounds)
+                for cut, learned in zip(aligner.cuts, aligner.learned, strict=True)
+            ]
+        return [np.mean(matrices, axis=0) for matrices in zip(*found, strict=True)]
 
 
-def _bitext_of(sides: Sequence[tuple[_Side, _Side]], which: Iterable[int]) -> _Bitext:
+def _links(
+    pairs: Sequence[SentencePair],
+    cut: Cut,
+    rounds: tuple[int, int],
+    learned: Learned | None = None,
+    sounds: _Sounds | None = None,
+) -> list[Floats]:
+    """The links of each pair's words, by one way of cutting them."""
+    priors, jumps = ([], None) if learned is None else ([learned.counts], learned.jumps)
+    sides = [cut.sides(pair) for pair in pairs]
+    cells = np.array([len(source.keys) * len(target.keys) for source, target in sides], int)
+    links = [
+        np.zeros((len(pair.source_words), len(pair.target_words)), np.float32) for pair in pairs
+    ]
+
+    def fill(model: _Model, which: Iterable[int]) -> None:
+        for n, matrix in zip(which, model.links(), strict=True):
+            links[n] = matrix[np.ix_(sides[n][0].unit_of, sides[n][1].unit_of)]
+
+    short = np.flatnonzero((cells > 0) & (cells <= MAX_TRAINING_CELLS)).tolist()
+    model = _Model(_bitext_of(sides, short), priors, jumps, sounds)
+    model.learn(*rounds)
+    fill(model, short)
+    # The long ones are too large to be held together, and only use what the others taught.
+    long = np.flatnonzero(cells > MAX_TRAINING_CELLS).tolist()
+    if len(long) and rounds != (0, 0):
+        priors = [*priors, model.counts()]
+    for n in long:
+        fill(_Model(_bitext_of(sides, [n]), priors, model.jumps, sounds), [n])
+    return links
+
+
+def _bitext_of(sides: Sequence[tuple[Side, Side]], which: Iterable[int]) -> _Bitext:
     return _Bitext.of((sides[n][0].keys, sides[n][1].keys) for n in which)

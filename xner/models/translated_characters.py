@@ -16,8 +16,10 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from xner.models.hmm import Counts, WordAligner, simplified
+from xner.models.hmm import WordAligner
 from xner.models.subwords import BOUNDARY_MARKS
+from xner.models.word_counts import Counts
+from xner.models.word_units import simplified
 
 # How often a character is linked to the unknown sub-word, so to say, before anything is counted.
 _UNKNOWN_COUNT = 0.5
@@ -36,14 +38,14 @@ def translated(
     without the characters.
     """
     embeddings = model.get_input_embeddings().weight.detach().numpy()
-    sources = list(aligner.counts.source_words)
+    counts, prefix = aligner.learned[0].counts, aligner.cuts[0].prefix
     words = np.stack(
         [
             embeddings[subwords].mean(0)
-            for subwords in _subwords_of(sources, tokenizer, aligner.settings.prefix)
+            for subwords in _subwords_of(list(counts.source_words), tokenizer, prefix)
         ]
     )
-    links = _links(characters, aligner.counts)
+    links = _links(characters, counts)
     unknown = embeddings[tokenizer.unk_token_id]
     totals = links.sum(axis=1)[:, None] + _UNKNOWN_COUNT
     return torch.tensor((links @ words + _UNKNOWN_COUNT * unknown) / totals, dtype=torch.float32)
@@ -72,9 +74,9 @@ def _links(characters: Sequence[str], counts: Counts) -> csr_array:
 
 
 def _subwords_of(
-    words: Sequence[str], tokenizer: PreTrainedTokenizerFast, prefix: int
+    words: Sequence[str], tokenizer: PreTrainedTokenizerFast, prefix: int | None
 ) -> list[list[int]]:
-    """The sub-words that stand for each word, of which only the first ``prefix`` letters are known.
+    """The sub-words that stand for each word, known by its first ``prefix`` letters, or whole.
 
     That is the vocabulary's first word that begins so, for vocabularies begin with what is
     frequent, or else how the letters are cut.

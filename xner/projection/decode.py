@@ -103,6 +103,39 @@ def verbatim(name: str, text: str, words: Sequence[Span]) -> Span | None:
     return found[0] if len(found) == 1 else None
 
 
+def brackets(text: str, words: Sequence[Span]) -> list[tuple[int, int]]:
+    """The words that are opening and closing bracket of each other, in the order of the closing.
+
+    Brackets without a partner, and what stands across others, are left out.
+    """
+    found: list[tuple[int, int]] = []
+    open_: list[tuple[int, str]] = []
+    for index, (start, end) in enumerate(words):
+        if end - start > 1 or not (mark := paired_mark(text[start:end])):
+            continue
+        category = unicodedata.category(text[start])
+        if category == "Ps":
+            open_.append((index, mark))
+        elif category == "Pe" and any(mark == other for _, other in open_):
+            while open_[-1][1] != mark:
+                open_.pop()
+            found.append((open_.pop()[0], index))
+    return found
+
+
+def parts_of(start: int, end: int, text: str, words: Sequence[Span]) -> list[Span]:
+    """A name that is told twice, the second time in brackets, as two spans; any other as it is.
+
+    `Vereinte Nationen (UN)` is such: the bracket closes at the end.
+    """
+    inside = [(a, b) for a, b in words if start <= a and b <= end]
+    pairs = brackets(text, inside)
+    if not pairs or pairs[-1][1] != len(inside) - 1 or not 0 < pairs[-1][0] < len(inside) - 2:
+        return [(start, end)]
+    opening = pairs[-1][0]
+    return [(start, inside[opening - 1][1]), (inside[opening + 1][0], inside[-2][1])]
+
+
 def _runs(names: list[int], columns: list[int], max_gap: int) -> Iterator[tuple[int, int, int]]:
     """(name, first word, word after the last), from the row-major places of likely words."""
     first = 0

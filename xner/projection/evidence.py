@@ -32,7 +32,7 @@ import numpy.typing as npt
 from anyascii import anyascii
 
 from xner.config import EvidenceConfig
-from xner.projection.decode import Candidate, paired_mark, stored_score
+from xner.projection.decode import Candidate, brackets, paired_mark, stored_score
 from xner.text.pairs import SentencePair
 from xner.text.words import Span, folded, is_cased, is_unspaced, segment, words_in
 
@@ -106,7 +106,8 @@ def collect(
 
     ``links`` is [source words, target words] in [0, 1]. ``probabilities`` [mentions, target words]:
     what the entity aligner says of each word, None where there is no aligner. A span begins and
-    ends with a word proper, or with a bracket or quotation mark whose partner is inside.
+    ends with a word proper, or with a bracket or quotation mark whose partner is inside, and has no
+    bracket inside whose partner is outside.
     """
     if not mentions:
         return []
@@ -280,8 +281,9 @@ class _Target:
     """What the mentions of a pair share: its target's words, and where a span may have its ends.
 
     ``bounds`` [words, 2]: characters. ``proper``: whether a word may be either end by itself;
-    ``opened``, ``closed``: where the partner stands before or after a mark, or -1. ``is_unspaced``:
-    whether most words are single letters of a script without spaces.
+    ``opened``, ``closed``: where the partner stands before or after a mark, or -1. ``brackets``: of
+    which no span has one without the other. ``is_unspaced``: whether most words are single letters
+    of a script without spaces.
     """
 
     words: Sequence[str]
@@ -291,6 +293,7 @@ class _Target:
     proper: npt.NDArray[np.bool_]
     opened: Indices
     closed: Indices
+    brackets: Sequence[tuple[int, int]]
     is_unspaced: bool
 
     @classmethod
@@ -313,6 +316,7 @@ class _Target:
             proper=proper,
             opened=np.array(opened, dtype=np.int64),
             closed=np.array(closed, dtype=np.int64),
+            brackets=brackets(pair.target, pair.target_words),
             is_unspaced=2 * sum(map(is_unspaced, words)) > len(words),
         )
 
@@ -327,6 +331,9 @@ class _Target:
         begins = self.proper[firsts] | ((closed >= 0) & (closed < lasts))
         ends = self.proper[lasts] | ((opened > firsts) & (opened >= 0))
         good = begins & ends
+        for opening, closing in self.brackets:
+            has_opening = (firsts <= opening) & (opening <= lasts)
+            good &= has_opening == ((firsts <= closing) & (closing <= lasts))
         return firsts[good], lasts[good] + 1
 
 

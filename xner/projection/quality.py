@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from xner.config import QualityConfig
-from xner.projection.decode import Candidate
+from xner.projection.decode import Candidate, brackets, parts_of
 from xner.projection.resolve import resolve
 from xner.shards.schema import EVIDENCE
 from xner.text.iob2 import encode
 from xner.text.mentions import Mention
-from xner.text.words import Span
+from xner.text.words import Span, segment
 
 REASONS = {
     "no_text": "The target sentence has no words.",
@@ -66,6 +66,7 @@ class Projection:
 
 def project_row(
     pair_id: str,
+    source: str,
     target: str,
     words: Sequence[Span],
     source_mentions: Sequence[Mention],
@@ -74,10 +75,12 @@ def project_row(
 ) -> Projection:
     """The labelled target of a pair.
 
-    ``words`` are the spans of the target's words, ``candidates`` one list a source mention. The
-    weight is the mean over the source mentions to be projected of teacher score times alignment
-    score, where an unplaced one counts nothing; 1 for a row without mentions. Raises ValueError
-    when ``source_mentions`` and ``candidates`` differ in length or a candidate covers no word.
+    ``words`` are the spans of the target's words, ``candidates`` one list a source mention. A
+    mention that the target tells twice, the second time in brackets, is labelled twice, unless it
+    has brackets in the source too. The weight is the mean over the source mentions to be projected
+    of teacher score times alignment score, where an unplaced one counts nothing; 1 for a row
+    without mentions. Raises ValueError when ``source_mentions`` and ``candidates`` differ in length
+    or a candidate covers no word.
     """
     if len(source_mentions) != len(candidates):
         raise ValueError(f"{len(source_mentions)} mentions, {len(candidates)} candidate lists")
@@ -91,21 +94,22 @@ def project_row(
     mentions = [source_mentions[index] for index in wanted]
     offered = [candidates[index] for index in wanted]
     chosen = resolve(mentions, offered, quality.min_alignment_score)
+    placed = [
+        (index, mention, places[choice])
+        for index, mention, places, choice in zip(wanted, mentions, offered, chosen, strict=True)
+        if choice is not None
+    ]
     projected = sorted(
         (
-            ProjectedMention(
-                place.start, place.end, mention.label, mention.score, place.score, index
-            )
-            for index, mention, places, choice in zip(
-                wanted, mentions, offered, chosen, strict=True
-            )
-            if choice is not None
-            for place in (places[choice],)
+            ProjectedMention(*part, mention.label, mention.score, place.score, index)
+            for index, mention, place in placed
+            for part in _parts(source, mention, target, place, words)
         ),
         key=lambda m: m.start,
     )
     tags = encode([Mention(m.start, m.end, m.label, m.score) for m in projected], words)
-    weight = sum(map(certainty, projected)) / len(wanted) if wanted else 1.0
+    sure = sum(mention.score * place.score for _, mention, place in placed)
+    weight = sure / len(wanted) if wanted else 1.0
     status, reason = judge(pair_id, mentions, offered, chosen, quality)
     return Projection(
         mentions=tuple(projected),
@@ -115,6 +119,16 @@ def project_row(
         status=status,
         reason=reason,
     )
+
+
+def _parts(
+    source: str, mention: Mention, target: str, place: Candidate, words: Sequence[Span]
+) -> list[Span]:
+    """Where the target tells a mention: one span or two."""
+    name = source[mention.start : mention.end]
+    if brackets(name, segment(name)):
+        return [(place.start, place.end)]
+    return parts_of(place.start, place.end, target, words)
 
 
 def certainty(mention: ProjectedMention) -> float:

@@ -139,7 +139,7 @@ def _digest(texts: Sequence[tuple[str, str]]) -> str:
 
 
 def _summary(training: Training, rounds: Sequence[Round], seconds: float) -> dict[str, Any]:
-    counts = training.aligner.counts
+    counts = training.aligner.learned[0].counts
     return {
         "pairs": training.num_pairs,
         "pairs_too_long": training.num_too_long,

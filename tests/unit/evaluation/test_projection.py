@@ -59,6 +59,7 @@ def projected(gold: Sequence[GoldPair], found: Sequence[Found], quality: Quality
         mentions = [Mention(**mention) for mention in row["source_mentions"]]
         made = project_row(
             pair.pair_id,
+            pair.source,
             pair.target,
             segment(pair.target),
             mentions,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from xner.config import LinksConfig
 from xner.errors import ConfigError
 from xner.models import hmm, hmm_kernels
 from xner.models.hmm import HmmLinker, WordAligner, WordAlignerSettings, train
+from xner.models.transliteration import Transliteration
 from xner.models.word_links import word_linker
 from xner.shards.storage import Folder
 from xner.text.pairs import SentencePair
@@ -202,26 +204,53 @@ def test_hmm_cuts_scripts_without_spaces_into_units(tmp_path: Path) -> None:
         assert right / total > 0.95
 
 
+def test_hmm_links_unknown_names_by_their_sound(tmp_path: Path) -> None:
+    # Names of three syllables, each a letter; of half of them nothing is known but their sounds.
+    syllables = dict(
+        zip(("ba", "ko", "ri", "tu", "le", "sa", "mi", "no"), "巴科里图勒萨米诺", strict=True)
+    )
+    names = {
+        "".join(some).capitalize(): "".join(syllables[each] for each in some)
+        for some in itertools.permutations(syllables, 3)
+    }
+    known = dict(list(names.items())[::2])
+    draw = random.Random(2)
+
+    def sentence(names: dict[str, str]) -> SentencePair:
+        """Two names that share no letter, in the same order or in the other."""
+        name = draw.choice(list(names))
+        others = [other for other in names if not {*names[other]} & {*names[name]}]
+        both = [name, draw.choice(others)]
+        word = draw.choice(list(CHINESE))
+        translated = "".join(names[name] for name in draw.sample(both, 2))
+        return pair(f"{word} {' '.join(both)}", translated + CHINESE[word])
+
+    texts = [(each.source, each.target) for each in (sentence(known) for _ in range(600))]
+    aligner = train(texts, ("en", "zh"), WordAlignerSettings()).aligner
+    assert aligner.transliteration is not None and len(aligner.learned) == 2
+    aligner.save(Folder.at(str(tmp_path / "with")))
+    # The same, but that it knows no sounds.
+    silent = Transliteration.learn(aligner.learned[1].counts, set())
+    replace(aligner, transliteration=silent).save(Folder.at(str(tmp_path / "without")))
+    asked = [sentence({k: v for k, v in names.items() if k not in known}) for _ in range(100)]
+
+    def right(folder: str) -> float:
+        """The share of the letters of names that are linked to the right one."""
+        linker = HmmLinker(LinksConfig(model=str(tmp_path / folder), adapt=False))
+        found = []
+        for each, matrix in zip(asked, linker.links(asked), strict=True):
+            first = each.target.index(names[each.source.split()[1]])
+            found.append(matrix[:, first : first + 3].argmax(axis=0) == 1)
+        return float(np.mean(found))
+
+    assert right("with") > right("without") + 0.1
+
+
 def test_hmm_units_of_a_single_sentence() -> None:
     given = pair("house", "房子")
     (matrix,) = HmmLinker(LinksConfig()).links([given])
     assert matrix.shape == (1, 2)
     assert matrix.min() > 0.2
-
-
-def test_hmm_letters_that_no_unit_knows_stand_alone() -> None:
-    units = hmm._tokenizer([("房子", -1.0), ("房", -3.0), ("子", -3.0)])
-    side = hmm._Side.of("房子鸟儿房", segment("房子鸟儿房"), 5, units)
-    assert side.keys == ["房子", "鸟", "儿", "房"]
-
-
-def test_hmm_letters_keep_their_marks() -> None:
-    # Thai: a letter with its vowel sign is one word, and no unit begins within it.
-    units = hmm._tokenizer([("ก", -1.0), ("ิ", -1.0), ("น", -1.0), ("กิน", -9.0)])
-    text = "กิน ok กก"
-    side = hmm._Side.of(text, segment(text), 5, units)
-    assert side.keys == ["กิ", "น", "ok", "ก", "ก"]
-    assert side.unit_of.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_hmm_does_not_depend_on_threads_or_on_the_shard_before(
@@ -267,9 +296,11 @@ def test_hmm_saved_and_loaded_equals_trained(trained: WordAligner, tmp_path: Pat
     loaded = WordAligner.load(folder)
     assert loaded.settings == trained.settings
     assert loaded.languages == hmm.languages_of(folder) == ("en", "xx")
-    assert np.array_equal(loaded.jumps, trained.jumps)
-    assert loaded.counts.to_table().equals(trained.counts.to_table())
-    assert loaded.counts.to_table().num_rows >= len(DICTIONARY)
+    assert loaded.transliteration is None and len(loaded.learned) == len(loaded.cuts) == 1
+    (mine,), (own,) = loaded.learned, trained.learned
+    assert np.array_equal(mine.jumps, own.jumps)
+    assert mine.counts.to_table().equals(own.counts.to_table())
+    assert mine.counts.to_table().num_rows >= len(DICTIONARY)
 
 
 def test_hmm_empty_sides_and_single_words(trained: WordAligner, tmp_path: Path) -> None:
@@ -312,17 +343,18 @@ def test_hmm_refuses_a_folder_that_is_none(trained: WordAligner, tmp_path: Path)
         HmmLinker(LinksConfig(model=str(tmp_path / "nothing")))
     folder = Folder.at(str(tmp_path / "model"))
     trained.save(folder)
-    whole = folder.read(hmm.COUNTS_FILE)
-    folder.publish(hmm.COUNTS_FILE, whole[: len(whole) // 2])
+    whole = folder.read(hmm.COUNTS_FILES[0])
+    folder.publish(hmm.COUNTS_FILES[0], whole[: len(whole) // 2])
     with pytest.raises(ConfigError, match=r"broken: .*counts\.parquet"):
         WordAligner.load(folder)
-    folder.remove(hmm.COUNTS_FILE)
+    folder.remove(hmm.COUNTS_FILES[0])
     with pytest.raises(ConfigError, match=r"broken: .*counts\.parquet: no such file"):
         WordAligner.load(folder)
     record = folder.read_json(hmm.SETTINGS_FILE)
     for changed, message in (
         ([], "format_version None"),
         ({**record, "format_version": 99}, "format_version 99"),
+        ({**record, "format_version": 1}, "format_version 1, but this xner reads 2"),
         ({key: record[key] for key in record if key != "jumps"}, "lacks jumps"),
         ({**record, "jumps": [[1.0]]}, "jumps are"),
         ({**record, "unspaced": [True, False]}, "units-source"),

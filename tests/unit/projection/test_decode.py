@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xner.projection.calibration import Calibration
-from xner.projection.decode import Candidate, candidates, verbatim
+from xner.projection.decode import Candidate, brackets, candidates, parts_of, verbatim
 from xner.text.words import segment
 
 Spans = list[tuple[int, int]]
@@ -117,6 +117,45 @@ def test_candidates_of_equal_score_are_longest_then_earliest():
 )
 def test_candidates_trim_marks_that_no_partner_inside_holds(text: str, expected: list[str]):
     assert _texts(text, [0.9] * len(_words(text))) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a ( b [ c ] ) d", [("[", "]"), ("(", ")")]),
+        # Without a partner, and across others.
+        ("a ) b ( c", []),
+        ("( a [ b ) c ]", [("(", ")")]),
+        ("（ a ) （ b ）", [("（", "）")]),
+        ("„ a “ « b »", []),
+    ],
+)
+def test_brackets_are_pairs(text: str, expected: list[tuple[str, str]]):
+    words = _words(text)
+    found = brackets(text, words)
+    assert [(text[slice(*words[a])], text[slice(*words[b])]) for a, b in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Vereinte Nationen ( UN )", ["Vereinte Nationen", "UN"]),
+        ("巴 拉 特 （ Barratt ）", ["巴 拉 特", "Barratt"]),
+        ("A ( B ) C ( D )", ["A ( B ) C", "D"]),
+        ("A ( B ( C ) )", ["A", "B ( C )"]),
+        ("Bonn", ["Bonn"]),
+        ("( Bonn )", ["( Bonn )"]),
+        ("Bonn ( )", ["Bonn ( )"]),
+        ("( Nord ) Korea", ["( Nord ) Korea"]),
+        ("Bonn ( West", ["Bonn ( West"]),
+    ],
+)
+def test_parts_of_a_name_that_is_told_twice(text: str, expected: list[str]):
+    # The words around it are none of its parts.
+    whole = f"( in {text} )"
+    start = whole.index(text)
+    found = parts_of(start, start + len(text), whole, _words(whole))
+    assert [whole[a:b] for a, b in found] == expected
 
 
 def test_candidates_keep_a_mark_that_is_part_of_a_word():

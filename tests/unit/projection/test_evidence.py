@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xner.config import EvidenceConfig
+from xner.projection.decode import brackets
 from xner.projection.evidence import (
     EVIDENCE,
     WITNESSES,
@@ -124,6 +125,32 @@ def test_evidence_marks_at_the_border(target: str, linked: str, expected: str) -
     others = [("the", word, value) for word, value in rest if word not in linked]
     links = links_of(pair, ("Committee", linked, 0.9), *others)
     assert best_of(pair, "Committee", links)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "linked", "expected"),
+    [
+        # Both ways of telling the name are linked: with both brackets, or with neither.
+        ("巴拉特（Barratt）说", "巴拉特（Barratt", "巴拉特（Barratt）"),
+        ("die UNO (Vereinte Nationen) tagt", "UNO (Vereinte", "UNO (Vereinte Nationen)"),
+        ("(in Bonn (Barratt) und", "Barratt", "Barratt"),
+        # A bracket without a partner binds nothing.
+        ("a) Barratt sprach", "Barratt", "Barratt"),
+    ],
+)
+def test_evidence_no_span_has_one_bracket_of_two(target: str, linked: str, expected: str) -> None:
+    pair = pair_of("Barratt spoke", target)
+    links = links_of(pair, ("Barratt", linked, 0.9))
+    assert best_of(pair, "Barratt", links)[0] == expected
+    (evidence,) = collect(pair, [(0, 7)], links, None)
+    pairs = [
+        (words[0], words[-1])
+        for opening, closing in brackets(target, pair.target_words)
+        for words in [pair.target_words[opening : closing + 1]]
+    ]
+    for start, end in evidence.spans.tolist():
+        for opening, closing in pairs:
+            assert (start <= opening[0] < end) == (start <= closing[0] < end)
 
 
 def test_evidence_agreement_outvotes_one_torn_link() -> None:

@@ -17,7 +17,9 @@ from xner.projection.quality import (
 )
 from xner.shards.schema import ALIGNMENT, STATUSES
 from xner.text.mentions import Mention
+from xner.text.words import segment
 
+SOURCE = "Angela Merkel said in Bonn"
 TARGET = "In Bonn sprach Angela Merkel ."
 WORDS = [(0, 2), (3, 7), (8, 14), (15, 21), (22, 28), (29, 30)]
 MERKEL = Mention(0, 13, "PER", 0.75)
@@ -29,7 +31,12 @@ TO_BONN = Candidate(3, 7, 1.0, "copy")
 def _project(
     mentions: list[Mention], offered: list[list[Candidate]], **rules: object
 ) -> Projection:
-    return project_row("pair", TARGET, WORDS, mentions, offered, QualityConfig(**rules))
+    return project_row("pair", SOURCE, TARGET, WORDS, mentions, offered, QualityConfig(**rules))
+
+
+def _status(pair_id: str, rules: QualityConfig) -> str:
+    """Of a row without mentions."""
+    return project_row(pair_id, SOURCE, TARGET, WORDS, [], [], rules).status
 
 
 def test_project_row_labels_the_target():
@@ -74,6 +81,29 @@ def test_project_row_keeps_the_labels_of_a_refused_row():
     assert found.weight == 0.5
 
 
+@pytest.mark.parametrize(
+    ("source", "labelled"),
+    [
+        ("Barratt spoke", ["巴拉特", "Barratt"]),
+        # The source tells it twice too.
+        ("Barratt (Bob) spoke", ["巴拉特（Barratt）"]),
+    ],
+)
+def test_project_row_labels_twice_what_the_target_tells_twice(source: str, labelled: list[str]):
+    target = "巴拉特（Barratt）说"
+    mention = Mention(0, source.index(" spoke"), "PER", 0.5)
+    offered = [[Candidate(0, 12, 0.75, "evidence")]]
+    quality = QualityConfig()
+    found = project_row("pair", source, target, segment(target), [mention], offered, quality)
+    assert [target[m.start : m.end] for m in found.mentions] == labelled
+    assert {(m.label, m.score, m.alignment_score, m.source_index) for m in found.mentions} == {
+        ("PER", 0.5, 0.75, 0)
+    }
+    # It is one mention nevertheless.
+    assert (found.status, found.weight) == ("ok", 0.375)
+    assert found.ner_tags.count("B-PER") == len(labelled)
+
+
 def test_project_row_projects_only_the_wanted_labels():
     found = _project([MERKEL, BONN], [[TO_MERKEL], [TO_BONN]], labels=["LOC"])
     assert found.mentions == (ProjectedMention(3, 7, "LOC", 1.0, 1.0, 1),)
@@ -85,7 +115,7 @@ def test_project_row_of_a_mention_free_row_weighs_one():
 
 
 def test_project_row_without_words_is_an_error():
-    found = project_row("pair", " ", [], [BONN], [[]], QualityConfig())
+    found = project_row("pair", SOURCE, " ", [], [BONN], [[]], QualityConfig())
     assert (found.status, found.reason, found.tokens) == ("error", "no_text", ())
 
 
@@ -116,7 +146,9 @@ def test_mention_free_rows_are_kept_by_share_whatever_their_order():
     rules = QualityConfig(keep_mention_free=0.25)
 
     def kept(ids: list[str]) -> set[str]:
-        return {i for i in ids if project_row(i, TARGET, WORDS, [], [], rules).status == "ok"}
+        return {
+            i for i in ids if project_row(i, SOURCE, TARGET, WORDS, [], [], rules).status == "ok"
+        }
 
     ids = [f"pair-{i}" for i in range(2000)]
     assert kept(ids) == kept(ids[::-1])

@@ -70,7 +70,7 @@ def _decided(rows: list[Row], quality: QualityConfig) -> Outcome:
     reasons: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     for pair_id, mentions, offered in rows:
-        projection = project_row(pair_id, TEXT, WORDS, mentions, offered, quality)
+        projection = project_row(pair_id, TEXT, TEXT, WORDS, mentions, offered, quality)
         reasons[projection.reason or projection.status] += 1
         if projection.status == "ok":
             labels.update(mention.label for mention in projection.mentions)
