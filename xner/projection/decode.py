@@ -126,14 +126,30 @@ def brackets(text: str, words: Sequence[Span]) -> list[tuple[int, int]]:
 def parts_of(start: int, end: int, text: str, words: Sequence[Span]) -> list[Span]:
     """A name that is told twice, the second time in brackets, as two spans; any other as it is.
 
-    `Vereinte Nationen (UN)` is such: the bracket closes at the end.
+    `Vereinte Nationen (UN)` is such: the bracket closes at the end. Either part is without the
+    punctuation at its edges and has a letter: `(52)` and `(?)` are no names. Corner and angle
+    brackets are quotation marks: in 电影《红楼梦》 nothing is told twice.
     """
     inside = [(a, b) for a, b in words if start <= a and b <= end]
     pairs = brackets(text, inside)
-    if not pairs or pairs[-1][1] != len(inside) - 1 or not 0 < pairs[-1][0] < len(inside) - 2:
+    if not pairs or pairs[-1][1] != len(inside) - 1 or _is_quote(text[end - 1]):
         return [(start, end)]
     opening = pairs[-1][0]
-    return [(start, inside[opening - 1][1]), (inside[opening + 1][0], inside[-2][1])]
+    is_likely = np.ones(len(inside), bool)
+    parts = [
+        (inside[first][0], inside[stop - 1][1])
+        for first, stop in (
+            _trimmed(*bounds, is_likely, inside, text)
+            for bounds in ((0, opening), (opening + 1, len(inside) - 1))
+        )
+        if first < stop
+    ]
+    are_names = [any(map(str.isalpha, text[a:b])) for a, b in parts]
+    return parts if are_names == [True, True] else [(start, end)]
+
+
+def _is_quote(bracket: str) -> bool:
+    return any(shape in unicodedata.name(bracket) for shape in ("CORNER", "ANGLE"))
 
 
 def _runs(names: list[int], columns: list[int], max_gap: int) -> Iterator[tuple[int, int, int]]:

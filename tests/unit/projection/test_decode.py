@@ -148,6 +148,13 @@ def test_brackets_are_pairs(text: str, expected: list[tuple[str, str]]):
         ("Bonn ( )", ["Bonn ( )"]),
         ("( Nord ) Korea", ["( Nord ) Korea"]),
         ("Bonn ( West", ["Bonn ( West"]),
+        ("Bonn , ( „ West“ , )", ["Bonn", "West"]),
+        # An age or a doubt is no name, and a title in quotation marks is told once.
+        ("Merkel ( 52 )", ["Merkel ( 52 )"]),
+        ("Bonn ( ? )", ["Bonn ( ? )"]),
+        ("( ( A ) ( B ) )", ["( ( A ) ( B ) )"]),
+        ("电 影 《 红 楼 梦 》", ["电 影 《 红 楼 梦 》"]),
+        ("映 画 「 雪 国 」", ["映 画 「 雪 国 」"]),
     ],
 )
 def test_parts_of_a_name_that_is_told_twice(text: str, expected: list[str]):
