@@ -165,6 +165,8 @@ def _foreign(pseudo_row: Callable[..., dict[str, Any]]) -> list[dict[str, Any]]:
             target_lang="ar"),
         row("thai", "Somchai went to Bangkok", "สมชายไปกรุงเทพ", ("Somchai", "สมชาย"),
             target_lang="th"),
+        row("twice", "Barratt spoke", "巴拉特（Barratt）说", ("Barratt", "巴拉特（Barratt）"),
+            target_lang="zh"),
         pseudo_row("empty", target=""),
         pseudo_row("unplaced", [Mention(0, 4, "PER", 1.0)], [[]]),
         pseudo_row("broken") | {"status": "error", "reason": "a_later_reason"}

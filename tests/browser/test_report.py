@@ -182,6 +182,7 @@ def test_text_of_sentences_is_not_obeyed(open_page: Open, site: Site) -> None:
         ("emoji", ["Anna", "Anna"]),
         ("arabic", ["Anna", "Omar", "آنا", "عمر"]),
         ("thai", ["Somchai", "สมชาย"]),
+        ("twice", ["Barratt", "Barratt", "巴拉特"]),
     ],
 )
 def test_mentions_are_marked_in_any_script(
@@ -195,6 +196,16 @@ def test_mentions_are_marked_in_any_script(
     assert target.get_attribute("lang") == row["target_lang"]
     direction = target.evaluate("element => getComputedStyle(element).direction")
     assert direction == ("rtl" if pair_id == "arabic" else "ltr")
+
+
+def test_name_that_is_told_twice_has_one_candidate_placed(open_page: Open, site: Site) -> None:
+    card = open_page(site.row("twice")).locator('[data-id="twice"]')
+    card.locator("summary").click()
+    assert card.locator("td.won").all_inner_texts() == ["巴拉特（Barratt）"]
+    assert card.locator("tbody tr").count() == 2
+    card.locator("p.source mark").hover()
+    # The losing candidate alone is boxed: two marks and what stands between them.
+    assert card.locator("rect").count() == 3
 
 
 @pytest.mark.parametrize("look", ["light", "phone"])

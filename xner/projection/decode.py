@@ -130,9 +130,11 @@ def parts_of(start: int, end: int, text: str, words: Sequence[Span]) -> list[Spa
     punctuation at its edges and has a letter: `(52)` and `(?)` are no names. Corner and angle
     brackets are quotation marks: in 电影《红楼梦》 nothing is told twice.
     """
+    if unicodedata.category(text[end - 1]) != "Pe" or _is_quote(text[end - 1]):
+        return [(start, end)]
     inside = [(a, b) for a, b in words if start <= a and b <= end]
     pairs = brackets(text, inside)
-    if not pairs or pairs[-1][1] != len(inside) - 1 or _is_quote(text[end - 1]):
+    if not pairs or pairs[-1][1] != len(inside) - 1:
         return [(start, end)]
     opening = pairs[-1][0]
     is_likely = np.ones(len(inside), bool)

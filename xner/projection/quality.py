@@ -103,7 +103,9 @@ def project_row(
         (
             ProjectedMention(*part, mention.label, mention.score, place.score, index)
             for index, mention, place in placed
-            for part in _parts(source, mention, target, place, words)
+            for part in spans_told(
+                source, (mention.start, mention.end), target, (place.start, place.end), words
+            )
         ),
         key=lambda m: m.start,
     )
@@ -121,14 +123,16 @@ def project_row(
     )
 
 
-def _parts(
-    source: str, mention: Mention, target: str, place: Candidate, words: Sequence[Span]
+def spans_told(
+    source: str, mention: Span, target: str, place: Span, words: Sequence[Span]
 ) -> list[Span]:
-    """Where the target tells a mention: one span or two."""
-    name = source[mention.start : mention.end]
-    if brackets(name, segment(name)):
-        return [(place.start, place.end)]
-    return parts_of(place.start, place.end, target, words)
+    """Where a place in the target tells a mention of the source: one span or two.
+
+    ``words`` are the target's.
+    """
+    parts = parts_of(*place, target, words)
+    name = source[slice(*mention)]
+    return [place] if len(parts) > 1 and brackets(name, segment(name)) else parts
 
 
 def certainty(mention: ProjectedMention) -> float:

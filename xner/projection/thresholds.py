@@ -5,8 +5,9 @@ so a higher threshold takes labels away and moves none (see :func:`xner.projecti
 for each number of mentions that may stay unplaced, a row needs two numbers to say which thresholds
 accept it, its least sure source mention's score and the score of one of its places. Counted by how
 many thresholds of a grid each of the two passes, rows are a table from which any choice on the grid
-is a sum; it is exact, whatever the number of rows. The same sums in JavaScript stand beside the
-rule's twin in xner/report/assets/rule.js.
+is a sum; it is exact, whatever the number of rows. (Of labels there is one exception: two mentions
+of different types that exchange equal candidates, of which one is told twice.) The same sums in
+JavaScript stand beside the rule's twin in xner/report/assets/rule.js.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import pyarrow.compute as pc
 
 from xner.config import QualityConfig
 from xner.projection.decode import Candidate
-from xner.projection.quality import share_of
+from xner.projection.quality import share_of, spans_told
 from xner.projection.resolve import greedy
 from xner.text.mentions import Mention
+from xner.text.words import segment
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -41,6 +43,8 @@ _TYPES = {
 }
 # Less than every threshold: the score of a place that there is not.
 _NO_PLACE = -1.0
+# What closes a place that may tell a mention twice.
+_CLOSING = r"\p{Pe}"
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,8 @@ class _Mentions:
     """The source mentions to be projected, [num_mentions] each, in the order of their rows.
 
     ``best``: the score of the surest candidate, ``chosen`` that of the place which the mention gets
-    at threshold 0; _NO_PLACE where there is none.
+    at threshold 0; _NO_PLACE where there is none. ``num_labels``: what it is labelled with there,
+    2 where the place tells it twice.
     """
 
     row: Counts
@@ -168,6 +173,7 @@ class _Mentions:
     score: Floats
     best: Floats
     chosen: Floats
+    num_labels: Counts
 
     @classmethod
     def of(cls, table: pa.Table, labels: Collection[str] | None) -> _Mentions:
@@ -186,8 +192,32 @@ class _Mentions:
             *(alignments[name][is_asked] for name in ("start", "end", "score")),
         )
         row, start = row[is_wanted], mentions["start"][is_wanted]
-        best, chosen = candidates.placed(row, start)
-        return cls(row, mentions["label"][is_wanted], mentions["score"][is_wanted], best, chosen)
+        best, places = candidates.placed(row, start)
+        chosen = np.full(len(row), _NO_PLACE)
+        chosen[places >= 0] = candidates.score[places[places >= 0]]
+        spans = np.stack([start, mentions["end"][is_wanted]], axis=1)
+        return cls(
+            row,
+            mentions["label"][is_wanted],
+            mentions["score"][is_wanted],
+            best,
+            chosen,
+            _num_labels(table, row, spans, candidates, places),
+        )
+
+
+def _num_labels(
+    table: pa.Table, row: Counts, spans: Counts, candidates: _Candidates, places: Counts
+) -> Counts:
+    """How many labels each mention gets in its place: ``spans`` [num_mentions, 2] of the source."""
+    found = np.ones(len(row), np.int64)
+    may_be_two = pc.match_substring_regex(table["target"], _CLOSING).to_numpy()
+    for number in np.flatnonzero((places >= 0) & may_be_two[row]).tolist():
+        source, target = (table[name][row[number]].as_py() for name in ("source", "target"))
+        place = int(candidates.start[places[number]]), int(candidates.end[places[number]])
+        span = spans[number, 0], spans[number, 1]
+        found[number] = len(spans_told(source, span, target, place, segment(target)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -204,12 +234,14 @@ class _Candidates:
         order = np.lexsort((start, start - end, -score, mention))
         return cls(mention[order], start[order], end[order], score[order])
 
-    def placed(self, row: Counts, start: Counts) -> tuple[Floats, Floats]:
-        """``best`` and ``chosen`` of mentions in these rows, which start there in the source."""
+    def placed(self, row: Counts, start: Counts) -> tuple[Floats, Counts]:
+        """Of mentions in these rows, which start there in the source: the score of each one's
+        surest candidate, _NO_PLACE without one, and the number of the one that it gets, or -1."""
         best = np.full(len(row), _NO_PLACE)
+        chosen = np.full(len(row), -1, np.int64)
         placed, surest = np.unique(self.mention, return_index=True)
         best[placed] = self.score[surest]
-        chosen = best.copy()
+        chosen[placed] = surest
         # A row whose mentions are surest of places that lie apart gives each its own.
         rows = row[placed]
         order = np.lexsort((self.start[surest], rows))
@@ -220,8 +252,8 @@ class _Candidates:
             chosen[members.start : members.stop] = self._greedy(members, start)
         return best, chosen
 
-    def _greedy(self, members: range, start: Counts) -> list[float]:
-        """The scores of the places that the mentions of one row get."""
+    def _greedy(self, members: range, start: Counts) -> list[int]:
+        """The candidates that the mentions of one row get, -1 for none."""
         edges = np.searchsorted(self.mention, [*members, members.stop]).tolist()
         offered = [
             [
@@ -237,8 +269,8 @@ class _Candidates:
         ]
         mentions = [Mention(int(start[each]), int(start[each]) + 1, "") for each in members]
         return [
-            _NO_PLACE if choice is None else places[choice].score
-            for places, choice in zip(offered, greedy(mentions, offered, 0.0), strict=True)
+            -1 if choice is None else first + choice
+            for first, choice in zip(edges[:-1], greedy(mentions, offered, 0.0), strict=True)
         ]
 
 
@@ -279,7 +311,8 @@ def _counted(grid: Grid, mentions: _Mentions, num_wanted: Counts) -> dict[str, A
         passed = np.minimum(chosen, needed[place])
         for label, of_label in counts["labels"].items():
             mine = mentions.label == label
-            np.add.at(of_label[number], (sure[place[mine]], passed[mine]), 1)
+            where = sure[place[mine]], passed[mine]
+            np.add.at(of_label[number], where, mentions.num_labels[mine])
         for row in loses.tolist():
             # A threshold between a mention's place and its best candidate finds that place taken.
             members = slice(last[row] - size[row] + 1, last[row] + 1)

@@ -48,7 +48,7 @@ def _rows(count: int, seed: int = 0) -> list[Row]:
     return rows
 
 
-def _table(rows: list[Row]) -> pa.Table:
+def _table(rows: list[Row], text: str = TEXT) -> pa.Table:
     mentions = [
         [{name: getattr(each, name) for name in ("start", "end", "label", "score")} for each in m]
         for _, m, _ in rows
@@ -56,6 +56,8 @@ def _table(rows: list[Row]) -> pa.Table:
     return pa.table(
         {
             "pair_id": [pair_id for pair_id, _, _ in rows],
+            "source": pa.array([TEXT] * len(rows), pa.string()),
+            "target": pa.array([text] * len(rows), pa.string()),
             "source_mentions": pa.array(mentions, pa.list_(SOURCE_MENTION)),
             "alignments": pa.array(
                 [to_alignments(offered) for *_, offered in rows], pa.list_(ALIGNMENT)
@@ -65,12 +67,12 @@ def _table(rows: list[Row]) -> pa.Table:
     )
 
 
-def _decided(rows: list[Row], quality: QualityConfig) -> Outcome:
+def _decided(rows: list[Row], quality: QualityConfig, text: str = TEXT) -> Outcome:
     """Row by row, as the main job decides."""
     reasons: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     for pair_id, mentions, offered in rows:
-        projection = project_row(pair_id, TEXT, TEXT, WORDS, mentions, offered, quality)
+        projection = project_row(pair_id, TEXT, text, WORDS, mentions, offered, quality)
         reasons[projection.reason or projection.status] += 1
         if projection.status == "ok":
             labels.update(mention.label for mention in projection.mentions)
@@ -99,6 +101,28 @@ def test_thresholds_leave_what_deciding_again_leaves(labels: list[str] | None) -
     assert set(seen) == set(found.rows)  # every reason was put to the test
 
 
+def test_thresholds_count_both_labels_of_a_name_that_is_told_twice() -> None:
+    text = "w ( w ) w ( w ) w w w w "
+    rows = [(name, mentions[:1], offered[:1]) for name, mentions, offered in _rows(150)]
+    # Two that want the same place, of which the less sure is told twice elsewhere.
+    rows.append((
+        "pair",
+        [Mention(0, 1, "LOC", 1.0), Mention(2, 3, "PER", 0.5)],
+        [
+            [Candidate(0, 1, 0.75, "")],
+            [Candidate(0, 1, 0.5, ""), Candidate(8, 15, 0.265625, "")],
+        ],
+    ))  # fmt: skip
+    thresholds = Thresholds.of(_table(rows, text), OWN)
+    for least in (0.0, 0.25, 0.26, 0.27, 0.5, 0.75, 1.0):
+        quality = OWN.model_copy(update={"min_alignment_score": least})
+        expected = _decided(rows, quality, text)
+        assert +Counter(thresholds.outcome(quality).labels) == +Counter(expected.labels)
+    alone = Thresholds.of(_table(rows[-1:], text), OWN)
+    few = OWN.model_copy(update={"min_alignment_score": 0.25})
+    assert alone.outcome(few).labels == {"LOC": 1, "PER": 2}
+
+
 def test_thresholds_of_parts_add_up() -> None:
     rows = _rows(90)
     whole = Thresholds.of(_table(rows), OWN)
@@ -115,8 +139,8 @@ def test_thresholds_leave_out_rows_in_error() -> None:
     rows = _rows(30)
     table = _table(rows)
     null = pa.nulls(30, pa.list_(ALIGNMENT))
-    failed = table.set_column(3, "status", pa.array(["error"] * 30))
-    failed = failed.set_column(2, "alignments", null)
+    failed = table.set_column(5, "status", pa.array(["error"] * 30))
+    failed = failed.set_column(4, "alignments", null)
     both = Thresholds.of(pa.concat_tables([table, failed]), OWN)
     assert both.outcome(OWN) == Thresholds.of(table, OWN).outcome(OWN)
 

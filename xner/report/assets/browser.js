@@ -371,8 +371,9 @@ function makeCandidates(row, now) {
   const head = ["mention", "candidate", "score", ...page.data.witnesses, "method", "verdict"];
   const body = row.mentions.flatMap(([start, end], index) => {
     const label = now.labels.find((each) => each[5] === index);
-    return row.candidates[index].map(([from, to, value, method, evidence]) => {
-      const won = label !== undefined && label[0] === from && label[1] === to;
+    return row.candidates[index].map((candidate) => {
+      const [from, to, value, method, evidence] = candidate;
+      const won = isPlaced(candidate, index, now.labels);
       return make("tr", {},
         make("td", { lang: row.source_lang.replace("_", "-"), dir: "auto" },
           sliced(row.source, start, end)),
@@ -482,7 +483,7 @@ function told(row, now, { index, label, type }) {
   if (!placed) {
     lines.push(candidates.length ? "not placed" : "not placed: no candidate");
   } else if (placed[4] !== null) {
-    const chosen = candidates.find((each) => each[0] === placed[0] && each[1] === placed[1]);
+    const chosen = candidates.find((each) => isPlaced(each, index, now.labels));
     lines.push(`alignment ${score(placed[4])}${chosen ? ` (${chosen[3]})` : ""}`);
     if (chosen?.[4]) {
       lines.push(page.data.witnesses.map((name, n) => `${name} ${score(chosen[4][n])}`).join(", "));
@@ -497,11 +498,11 @@ function told(row, now, { index, label, type }) {
 function showLosing(sides, index) {
   const { row, now } = sides;
   if (index === null) return;
-  const placed = now.labels.find((each) => each[5] === index);
   const frame = sides.getBoundingClientRect();
   const picture = sides.querySelector("svg");
-  for (const [start, end] of row.candidates[index]) {
-    if (placed && placed[0] === start && placed[1] === end) continue;
+  for (const candidate of row.candidates[index]) {
+    if (isPlaced(candidate, index, now.labels)) continue;
+    const [start, end] = candidate;
     for (const box of rangeOf(sides.querySelector("p.target"), row.target, start, end)) {
       const rect = draw("rect", { x: box.left - frame.left - 1, y: box.top - frame.top,
         width: box.width + 2, height: box.height });

@@ -2,7 +2,8 @@
 // What any rules leave of the whole run: the twin of xner/projection/thresholds.py.
 // Both are tested against the Python on real rows.
 //
-// A mention is [start, end, label, score], a candidate [start, end, score, method, evidence].
+// A mention is [start, end, label, score], a candidate [start, end, score, method, evidence, spans]:
+// the spans are what it labels, two where it tells a name twice, as the Python says of it.
 // Scores are counted in steps of 1/4096, as shards keep them, so that every division is exact.
 "use strict";
 
@@ -72,17 +73,27 @@ function decide(row, rules) {
   }
   const chosen = resolve(mentions, offered, rules.min_alignment_score);
   const labels = [];
+  let certain = 0;
   chosen.forEach((choice, i) => {
     if (choice === null) return;
-    const [start, end, score] = offered[i][choice];
+    const [, , score, , , spans] = offered[i][choice];
+    const [, , type, sure] = mentions[i];
     const index = wanted === null ? i : wanted[i];
-    labels.push([start, end, mentions[i][2], mentions[i][3], score, index]);
+    certain += sure * score;
+    spans.forEach(([start, end]) => labels.push([start, end, type, sure, score, index]));
   });
   labels.sort((one, other) => one[0] - other[0]);
-  const certain = labels.reduce((sum, label) => sum + label[3] * label[4], 0);
   const weight = mentions.length ? certain / FULL_SCORE ** 2 / mentions.length : 1;
   const reason = judge(row, mentions, offered, chosen, rules);
   return { labels, weight, status: reason === null ? "ok" : "filtered", reason };
+}
+
+// Whether a candidate is where a mention has its labels.
+function isPlaced(candidate, index, labels) {
+  const mine = labels.filter((label) => label[5] === index);
+  const spans = candidate[5];
+  return mine.length === spans.length && spans.every(([start, end], n) =>
+    mine[n][0] === start && mine[n][1] === end);
 }
 
 function judge(row, mentions, offered, chosen, rules) {
