@@ -460,7 +460,7 @@ def _read_record(folder: Folder) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise ConfigError(
             f"{folder}/{SETTINGS_FILE}: format_version {version}, but this xner reads "
-            f"{FORMAT_VERSION}"
+            f"{FORMAT_VERSION}; train_word_aligner makes such a one, in another folder"
         )
     wanted = {
         "languages",

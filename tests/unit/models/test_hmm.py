@@ -354,7 +354,7 @@ def test_hmm_refuses_a_folder_that_is_none(trained: WordAligner, tmp_path: Path)
     for changed, message in (
         ([], "format_version None"),
         ({**record, "format_version": 99}, "format_version 99"),
-        ({**record, "format_version": 1}, "format_version 1, but this xner reads 2"),
+        ({**record, "format_version": 1}, "format_version 1, but this xner reads 2; train_word_"),
         ({key: record[key] for key in record if key != "jumps"}, "lacks jumps"),
         ({**record, "jumps": [[1.0]]}, "jumps are"),
         ({**record, "unspaced": [True, False]}, "units-source"),
