@@ -3,7 +3,7 @@
 All read the gold English mentions and project them. Word aligners and entity aligners learn from
 the OPUS archives and the tables of names in DATA, the latter from nothing; no gold is trained on.
 Some settings were chosen with these scores in view: see xner.projection.evidence, and
-``_MIN_LETTERS_PER_UNIT`` in xner.models.hmm. Every step is a job in a process of its own.
+``_MIN_LETTERS_PER_UNIT`` in xner.models.word_units. Every step is a job in a process of its own.
 
 ``europarl.{de,es}`` and ``pud.zh``, strict and typed F1:
 

@@ -10,11 +10,12 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 
 from xner.models.characters import NewCharacters, add_to_tokenizer, unknown_characters
 from xner.models.encoder import load_tokenizer
-from xner.models.hmm import Counts, WordAligner, WordAlignerSettings
+from xner.models.hmm import WordAligner, WordAlignerSettings
 from xner.models.hmm_kernels import NUM_JUMPS
 from xner.models.subwords import split
 from xner.models.tagger import new_model, save_tagger
 from xner.models.translated_characters import translated
+from xner.models.word_counts import Counts
 
 TEXTS = ["张三 lives in ሰላም ", "李三 saw ሰላ", "三三"]
 COUNTS = Counter("".join(TEXTS))
