@@ -10,12 +10,13 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 
 from xner.models.characters import NewCharacters, add_to_tokenizer, unknown_characters
 from xner.models.encoder import load_tokenizer
-from xner.models.hmm import WordAligner, WordAlignerSettings
+from xner.models.hmm import Learned, WordAligner, WordAlignerSettings
 from xner.models.hmm_kernels import NUM_JUMPS
 from xner.models.subwords import split
 from xner.models.tagger import new_model, save_tagger
 from xner.models.translated_characters import translated
 from xner.models.word_counts import Counts
+from xner.models.word_units import Units, tokenizer_of
 
 TEXTS = ["张三 lives in ሰላም ", "李三 saw ሰላ", "三三"]
 COUNTS = Counter("".join(TEXTS))
@@ -107,7 +108,7 @@ def test_characters_take_the_free_places_of_a_padded_vocabulary(
         np.testing.assert_array_equal(embeddings[number], embeddings[tokenizer.unk_token_id])
 
 
-def aligner(**links: dict[str, float]) -> WordAligner:
+def aligner(links: dict[str, dict[str, float]], units: Units = (None, None)) -> WordAligner:
     """One that has counted how often each source word is linked to each target word."""
     targets = sorted({target for counts in links.values() for target in counts})
     entries = [
@@ -117,13 +118,11 @@ def aligner(**links: dict[str, float]) -> WordAligner:
     ]
     source, target, counts = np.array(entries).T
     words = [{word: number for number, word in enumerate(side)} for side in (links, targets)]
-    return WordAligner(
-        WordAlignerSettings(),
-        ("en", "zh"),
+    learned = Learned(
         np.zeros((2, NUM_JUMPS)),
         Counts.of(*words, source.astype(np.int32), target.astype(np.int32), counts),
-        (None, None),
     )
+    return WordAligner(WordAlignerSettings(), ("en", "zh"), units, (learned,), None)
 
 
 def test_characters_begin_as_the_words_that_they_translate(folder: Path) -> None:
@@ -139,7 +138,7 @@ def test_characters_begin_as_the_words_that_they_translate(folder: Path) -> None
         return of_tokens[ids].mean(0)
 
     characters = ["三", "李", "書", "語"]
-    words = aligner(**{"in": {"三": 3.0}, "europ": {"三李": 2.0, "书": 1.0}, "ine": {"李": 0.5}})
+    words = aligner({"in": {"三": 3.0}, "europ": {"三李": 2.0, "书": 1.0}, "ine": {"李": 0.5}})
     begin = translated(characters, model, tokenizer, words)
     # Of a word, no more than five letters are known; the vocabulary's first that begins so.
     known = "▁Europ" if "▁Europ" in tokenizer.get_vocab() else "Europ"
@@ -157,3 +156,16 @@ def test_characters_begin_as_the_words_that_they_translate(folder: Path) -> None
     changed, tokenizer = new_model(folder, ["PER"], new=new)
     ids = tokenizer.convert_tokens_to_ids(characters)
     torch.testing.assert_close(changed.get_input_embeddings().weight[ids], begin)
+
+
+def test_characters_begin_as_whole_words_where_an_aligner_has_units(folder: Path) -> None:
+    model, tokenizer = new_model(folder, ["PER"])
+    of_tokens = model.get_input_embeddings().weight.detach()
+    # The vocabulary's first word that begins with five such letters is none of it.
+    links = {"europine": {"三": 0.5}}
+    begin = translated(
+        ["三"], model, tokenizer, aligner(links, (None, tokenizer_of([("三", -1.0)])))
+    )
+    ids = tokenizer("europine", add_special_tokens=False)["input_ids"]
+    expected = (of_tokens[ids].mean(0) + of_tokens[tokenizer.unk_token_id]) / 2
+    torch.testing.assert_close(begin, expected[None])
