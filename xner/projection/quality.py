@@ -37,6 +37,7 @@ REASONS = {
 class ProjectedMention:
     """A labelled span of the target: the teacher's score, the aligner's, and where it is from.
 
+    A source mention that the target tells twice has two, with the same scores.
     One that a student found (see xner.projection.combine) has the student's score, and neither an
     ``alignment_score`` nor a ``source_index``.
     """

@@ -65,8 +65,9 @@ ALIGNMENT = pa.struct(
     ]
 )
 
-# A projected mention. `score` is the teacher's; `alignment_score` the chosen candidate's. Of one
-# that a student found, `score` is the student's, the last two are null.
+# A projected mention. `score` is the teacher's; `alignment_score` the chosen candidate's. A source
+# mention that the target tells twice has two. Of one that a student found, `score` is the
+# student's, the last two are null.
 PROJECTED_MENTION = pa.struct(
     [
         pa.field("start", pa.int32()),
