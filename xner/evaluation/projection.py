@@ -204,7 +204,7 @@ def projected_pairs(
 def ceiling(
     source: Sequence[Iterable[Mention]], target: Sequence[Iterable[Mention]], typed: bool = True
 ) -> Scores:
-    """The scores of a projector that places each mention right that has a counterpart.
+    """The scores of a projector that places each mention right, and once, that has a counterpart.
 
     In each pair and for each type, or for all types together, the smaller number of mentions are
     true positives; source mentions beyond it are false positives, target ones false negatives.
