@@ -123,7 +123,7 @@ def brackets(text: str, words: Sequence[Span]) -> list[tuple[int, int]]:
     return found
 
 
-def parts_of(start: int, end: int, text: str, words: Sequence[Span]) -> list[Span]:
+def split_at_bracket(start: int, end: int, text: str, words: Sequence[Span]) -> list[Span]:
     """A name that is told twice, the second time in brackets, as two spans; any other as it is.
 
     `Vereinte Nationen (UN)` is such: the bracket closes at the end. Either part is without the

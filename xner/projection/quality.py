@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xner.config import QualityConfig
-from xner.projection.decode import Candidate, brackets, parts_of
+from xner.projection.decode import Candidate, brackets, split_at_bracket
 from xner.projection.resolve import resolve
 from xner.shards.schema import EVIDENCE
 from xner.text.iob2 import encode
@@ -131,7 +131,7 @@ def spans_told(
 
     ``words`` are the target's.
     """
-    parts = parts_of(*place, target, words)
+    parts = split_at_bracket(*place, target, words)
     name = source[slice(*mention)]
     return [place] if len(parts) > 1 and brackets(name, segment(name)) else parts
 

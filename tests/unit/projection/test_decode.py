@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xner.projection.calibration import Calibration
-from xner.projection.decode import Candidate, brackets, candidates, parts_of, verbatim
+from xner.projection.decode import Candidate, brackets, candidates, split_at_bracket, verbatim
 from xner.text.words import segment
 
 Spans = list[tuple[int, int]]
@@ -161,7 +161,7 @@ def test_parts_of_a_name_that_is_told_twice(text: str, expected: list[str]):
     # The words around it are none of its parts.
     whole = f"( in {text} )"
     start = whole.index(text)
-    found = parts_of(start, start + len(text), whole, _words(whole))
+    found = split_at_bracket(start, start + len(text), whole, _words(whole))
     assert [whole[a:b] for a, b in found] == expected
 
 
