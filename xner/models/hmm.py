@@ -41,7 +41,7 @@ from xner.models.word_counts import COUNTS, Counts, Floats, Ids
 from xner.models.word_units import Cut, Side, Units, cuts, learn_units
 from xner.shards.storage import Folder
 from xner.text.pairs import SentencePair
-from xner.text.words import segment
+from xner.text.words import Span, segment
 
 SETTINGS_FILE = "word_aligner.json"
 # One for each way in which the text is cut (`cuts`).
@@ -495,20 +495,28 @@ def content_hash(folder: Folder) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class Training:
-    """A trained word aligner, and what it was trained on.
+@dataclass(frozen=True)
+class _Sizes:
+    """How much text there was to learn from.
 
     ``num_empty`` pairs without a word on one side and ``num_too_long`` ones were left out;
-    ``num_word_pairs`` different pairs of words shared a sentence. Where the text is cut in two
-    ways, the figures are of the first.
+    ``num_word_pairs`` different pairs of words shared a sentence.
     """
 
-    aligner: WordAligner
     num_pairs: int
     num_empty: int
     num_too_long: int
     num_word_pairs: int
+
+
+@dataclass(frozen=True, eq=False)
+class Training(_Sizes):
+    """A trained word aligner, and what it was trained on.
+
+    Where the text is cut in two ways, the sizes are of the first.
+    """
+
+    aligner: WordAligner
 
 
 def train(
@@ -519,43 +527,32 @@ def train(
 ) -> Training:
     """Learn from sentences and their translations; ``report`` is called after every round."""
 
+    def side(number: int) -> Iterator[tuple[str, Sequence[Span]]]:
+        return ((pair[number], segment(pair[number])) for pair in texts)
+
     def segmented() -> Iterator[SentencePair]:
         for source, target in texts:
             yield SentencePair(source, segment(source), target, segment(target))
 
-    units = _units_of_sides(segmented, settings.units)
-    counted = [_count(segmented(), cut, settings, report) for cut in cuts(settings.prefix, units)]
-    learned = tuple(each.learned for each in counted)
+    units = learn_units(side(0), settings.units), learn_units(side(1), settings.units)
+    learned, sizes = zip(
+        *(_learn(segmented(), cut, settings, report) for cut in cuts(settings.prefix, units)),
+        strict=True,
+    )
     transliteration = None
     if _is_transliterated(units):
-        names = names_in((pair.source, pair.source_words) for pair in segmented())
-        transliteration = Transliteration.learn(learned[-1].counts, names)
-    return Training(
-        WordAligner(settings, languages, units, learned, transliteration),
-        num_pairs=counted[0].num_pairs,
-        num_empty=counted[0].num_empty,
-        num_too_long=counted[0].num_too_long,
-        num_word_pairs=counted[0].num_word_pairs,
-    )
+        transliteration = Transliteration.learn(learned[-1].counts, names_in(side(0)))
+    aligner = WordAligner(settings, languages, units, learned, transliteration)
+    return Training(**asdict(sizes[0]), aligner=aligner)
 
 
-@dataclass(frozen=True, eq=False)
-class _Counted:
-    """What a bitext taught when it was cut in one way; the numbers as in :class:`Training`."""
-
-    learned: Learned
-    num_pairs: int
-    num_empty: int
-    num_too_long: int
-    num_word_pairs: int
-
-
-def _count(
+def _learn(
     pairs: Iterable[SentencePair],
     cut: Cut,
     settings: WordAlignerSettings,
     report: Callable[[Round], None] | None,
-) -> _Counted:
+) -> tuple[Learned, _Sizes]:
+    """What the pairs teach when they are cut in one way."""
     num_empty = num_too_long = 0
 
     def sentences() -> Iterator[tuple[Sequence[str], Sequence[str]]]:
@@ -571,20 +568,8 @@ def _count(
     bitext = _Bitext.of(sentences())
     model = _Model(bitext)
     model.learn(_MODEL1_ROUNDS, settings.rounds, cut.by_letter, report)
-    return _Counted(
-        Learned(model.jumps, model.counts()),
-        num_pairs=len(bitext),
-        num_empty=num_empty,
-        num_too_long=num_too_long,
-        num_word_pairs=len(bitext.pair_source),
-    )
-
-
-def _units_of_sides(pairs: Callable[[], Iterable[SentencePair]], size: int) -> Units:
-    return (
-        learn_units(((pair.source, pair.source_words) for pair in pairs()), size),
-        learn_units(((pair.target, pair.target_words) for pair in pairs()), size),
-    )
+    sizes = _Sizes(len(bitext), num_empty, num_too_long, len(bitext.pair_source))
+    return Learned(model.jumps, model.counts()), sizes
 
 
 class HmmLinker:
@@ -608,7 +593,10 @@ class HmmLinker:
         aligner = self._aligner
         if aligner is None:
             settings = WordAlignerSettings()
-            units = _units_of_sides(lambda: pairs, settings.units)
+            units = (
+                learn_units(((pair.source, pair.source_words) for pair in pairs), settings.units),
+                learn_units(((pair.target, pair.target_words) for pair in pairs), settings.units),
+            )
             rounds = (_MODEL1_ROUNDS, settings.rounds)
             found = [_links(pairs, cut, rounds) for cut in cuts(settings.prefix, units)]
         else:

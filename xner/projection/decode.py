@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from xner.projection.calibration import IDENTITY, Calibration
 from xner.text.occurrences import occurrences
-from xner.text.words import Span
+from xner.text.words import Span, segment
 
 # Candidate.method: found by the aligner's probabilities, or as a verbatim copy of the name.
 ALIGNER = "aligner"
@@ -123,7 +123,7 @@ def brackets(text: str, words: Sequence[Span]) -> list[tuple[int, int]]:
     return found
 
 
-def split_at_bracket(start: int, end: int, text: str, words: Sequence[Span]) -> list[Span]:
+def split_at_bracket(start: int, end: int, text: str) -> list[Span]:
     """A name that is told twice, the second time in brackets, as two spans; any other as it is.
 
     `Vereinte Nationen (UN)` is such: the bracket closes at the end. Either part is without the
@@ -132,7 +132,7 @@ def split_at_bracket(start: int, end: int, text: str, words: Sequence[Span]) -> 
     """
     if unicodedata.category(text[end - 1]) != "Pe" or _is_quote(text[end - 1]):
         return [(start, end)]
-    inside = [(a, b) for a, b in words if start <= a and b <= end]
+    inside = [(a, b) for a, b in segment(text) if start <= a and b <= end]
     pairs = brackets(text, inside)
     if not pairs or pairs[-1][1] != len(inside) - 1:
         return [(start, end)]

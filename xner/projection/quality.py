@@ -105,7 +105,7 @@ def project_row(
             ProjectedMention(*part, mention.label, mention.score, place.score, index)
             for index, mention, place in placed
             for part in spans_told(
-                source, (mention.start, mention.end), target, (place.start, place.end), words
+                source, (mention.start, mention.end), target, (place.start, place.end)
             )
         ),
         key=lambda m: m.start,
@@ -124,14 +124,9 @@ def project_row(
     )
 
 
-def spans_told(
-    source: str, mention: Span, target: str, place: Span, words: Sequence[Span]
-) -> list[Span]:
-    """Where a place in the target tells a mention of the source: one span or two.
-
-    ``words`` are the target's.
-    """
-    parts = split_at_bracket(*place, target, words)
+def spans_told(source: str, mention: Span, target: str, place: Span) -> list[Span]:
+    """Where a place in the target tells a mention of the source: one span or two."""
+    parts = split_at_bracket(*place, target)
     name = source[slice(*mention)]
     return [place] if len(parts) > 1 and brackets(name, segment(name)) else parts
 

@@ -12,7 +12,6 @@ JavaScript stand beside the rule's twin in xner/report/assets/rule.js.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,7 +27,6 @@ from xner.projection.decode import Candidate
 from xner.projection.quality import share_of, spans_told
 from xner.projection.resolve import greedy
 from xner.text.mentions import Mention
-from xner.text.words import segment
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -216,11 +214,9 @@ def _num_labels(
     for number in np.flatnonzero((places >= 0) & may_be_two[row]).tolist():
         target = table["target"][row[number]].as_py()
         place = int(candidates.start[places[number]]), int(candidates.end[places[number]])
-        # To cut a sentence into words takes time, and few places end so.
-        if unicodedata.category(target[place[1] - 1]) == "Pe":
-            source = table["source"][row[number]].as_py()
-            span = spans[number, 0], spans[number, 1]
-            found[number] = len(spans_told(source, span, target, place, segment(target)))
+        source = table["source"][row[number]].as_py()
+        span = spans[number, 0], spans[number, 1]
+        found[number] = len(spans_told(source, span, target, place))
     return found
 
 

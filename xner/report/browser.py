@@ -19,7 +19,6 @@ from xner.projection.quality import share_of, spans_told
 from xner.projection.thresholds import Thresholds
 from xner.report.census import Census
 from xner.shards.schema import EVIDENCE
-from xner.text.words import segment
 
 _FULL_SCORE = 4096
 
@@ -49,15 +48,15 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the ``pseudo`` schema; what rule.js calls a mention, a candidate and a label."""
     mentions = row["source_mentions"] or []
     candidates: list[list[Any]] = [[] for _ in mentions]
-    words = segment(row["target"])
     for each in row["alignments"] or []:
         mention, place = mentions[each["source_index"]], (each["start"], each["end"])
-        spans = spans_told(
-            row["source"], (mention["start"], mention["end"]), row["target"], place, words
-        )
+        spans = spans_told(row["source"], (mention["start"], mention["end"]), row["target"], place)
         evidence = each["evidence"] and [_steps(each["evidence"][name]) for name in EVIDENCE.names]
         candidates[each["source_index"]].append(
-            [*place, _steps(each["score"]), each["method"], evidence, spans]
+            [
+                *(*place, _steps(each["score"]), each["method"], evidence),
+                *([spans] if len(spans) > 1 else []),
+            ]
         )
     told = {"pair_id", "corpus", "source_lang", "target_lang", "source", "target"}
     return {

@@ -161,7 +161,7 @@ def test_parts_of_a_name_that_is_told_twice(text: str, expected: list[str]):
     # The words around it are none of its parts.
     whole = f"( in {text} )"
     start = whole.index(text)
-    found = split_at_bracket(start, start + len(text), whole, _words(whole))
+    found = split_at_bracket(start, start + len(text), whole)
     assert [whole[a:b] for a, b in found] == expected
 
 

@@ -79,7 +79,7 @@ def test_report_is_written_where_the_shards_are(
     }
     kept = next(row for row in data["rows"] if row["pair_id"] == "0-kept")
     assert kept["mentions"] == [[0, 4, "PER", 0.875 * 4096]]
-    assert kept["candidates"] == [[[0, 4, 0.75 * 4096, "copy", None, [[0, 4]]]]]
+    assert kept["candidates"] == [[[0, 4, 0.75 * 4096, "copy", None]]]
     assert kept["labels"] == [[0, 4, "PER", 0.875 * 4096, 0.75 * 4096, 0]]
     assert 0.625 in data["thresholds"]["grid"]["min_alignment_score"]
     assert data["errors"] == {"no_text": 2}

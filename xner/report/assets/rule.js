@@ -2,8 +2,8 @@
 // What any rules leave of the whole run: the twin of xner/projection/thresholds.py.
 // Both are tested against the Python on real rows.
 //
-// A mention is [start, end, label, score], a candidate [start, end, score, method, evidence, spans]:
-// the spans are what it labels, two where it tells a name twice, as the Python says of it.
+// A mention is [start, end, label, score], a candidate [start, end, score, method, evidence], and
+// the two spans that it labels where it tells a name twice, as the Python says of it.
 // Scores are counted in steps of 1/4096, as shards keep them, so that every division is exact.
 "use strict";
 
@@ -76,11 +76,11 @@ function decide(row, rules) {
   let certain = 0;
   chosen.forEach((choice, i) => {
     if (choice === null) return;
-    const [, , score, , , spans] = offered[i][choice];
+    const [, , score] = offered[i][choice];
     const [, , type, sure] = mentions[i];
     const index = wanted === null ? i : wanted[i];
     certain += sure * score;
-    spans.forEach(([start, end]) => labels.push([start, end, type, sure, score, index]));
+    spansOf(offered[i][choice]).forEach(([start, end]) => labels.push([start, end, type, sure, score, index]));
   });
   labels.sort((one, other) => one[0] - other[0]);
   const weight = mentions.length ? certain / FULL_SCORE ** 2 / mentions.length : 1;
@@ -88,10 +88,15 @@ function decide(row, rules) {
   return { labels, weight, status: reason === null ? "ok" : "filtered", reason };
 }
 
+// What a candidate labels.
+function spansOf([start, end, , , , spans]) {
+  return spans ?? [[start, end]];
+}
+
 // Whether a candidate is where a mention has its labels.
 function isPlaced(candidate, index, labels) {
   const mine = labels.filter((label) => label[5] === index);
-  const spans = candidate[5];
+  const spans = spansOf(candidate);
   return mine.length === spans.length && spans.every(([start, end], n) =>
     mine[n][0] === start && mine[n][1] === end);
 }
