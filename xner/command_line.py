@@ -144,7 +144,8 @@ def _prefixes(key: str) -> Iterator[str]:
 
 def _read_recipe(recipe: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_file(recipe).decode())
+        # Editors of Windows begin a file with a byte order mark.
+        return tomllib.loads(read_file(recipe).decode("utf-8-sig"))
     # A number of too many digits is a bare ValueError.
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{recipe}: not valid TOML: {error}") from error

@@ -83,6 +83,12 @@ def test_command_line_wrong_recipe_names_file_and_key(
     assert message in str(refusal.value)
 
 
+def test_command_line_reads_recipes_with_a_byte_order_mark(recipe: Path) -> None:
+    plain = load(PrepareConfig, str(recipe))
+    recipe.write_bytes(b"\xef\xbb\xbf" + recipe.read_bytes())
+    assert load(PrepareConfig, str(recipe)) == plain
+
+
 def test_command_line_lists_every_problem(recipe: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
         load(PrepareConfig, str(recipe), {"sampling.pairs": "0", "shard_pairs": "many"})

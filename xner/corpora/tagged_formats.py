@@ -82,6 +82,9 @@ def read_conll(config: TaggedSourceConfig) -> list[FileSentence]:
             rows = []
             continue
         columns = _columns(line, layout.has_tabs)
+        # An empty comment is told from a token without its tag by its place.
+        if line == "#" and not rows:
+            continue
         if line.startswith(_COMMENT) and not _is_row(columns, layout, config):
             if named := _SENT_ID.fullmatch(line):
                 sent_id = named[1]
@@ -134,7 +137,7 @@ def _layout(lines: list[str], config: TaggedSourceConfig) -> _Layout:
         (
             (number, line)
             for number, line in enumerate(lines, start=1)
-            if line and not line.startswith((*_COMMENT, _DOCUMENT))
+            if line and line != "#" and not line.startswith((*_COMMENT, _DOCUMENT))
         ),
         (0, ""),
     )

@@ -63,6 +63,10 @@ def test_conll_tells_comments_from_the_token_hash(path: Path) -> None:
     assert tokens(sentence) == ["#", "# x", "#UN"]
     (sentence,) = read(path, "# O\n# of the file\n# author\nfinished O\n# O\n2 O\n")
     assert tokens(sentence) == ["#", "finished", "#", "2"]
+    # Nothing stands behind the mark; within a sentence it is a token that lost its tag.
+    content = "# \n#\n# sent_id = 1\n1 a O\n2 # O\n"
+    (sentence,) = read(path, content, token_column=1, tag_column=2)
+    assert (sentence.sent_id, tokens(sentence)) == ("1", ["a", "#"])
 
 
 def test_conll_gives_the_ids_of_sentences(path: Path) -> None:
@@ -165,7 +169,8 @@ def test_conll_sample_is_fixed_ordered_and_nested(path: Path) -> None:
         (b"a E-PER\nb L-PER\n", {}, r"conll: no scheme has the prefixes E, L together"),
         (b"a\tO\n\tB-PER\n", {}, r"conll:1: .* position 1: the tag B-PER on an empty token"),
         (b"", {}, r"conll: no row of a token and a tag"),
-        (b"# only a comment\n\n", {}, r"conll: no row of a token and a tag"),
+        (b"# only a comment\n#\n\n", {}, r"conll: no row of a token and a tag"),
+        (b"a O\n#\nb O\n", {}, r"conll:2: 1 columns, expected 2 as in line 1: '#'"),
         (b" \tO\n\tO\n", {}, r"conll: no sentences"),
     ],
 )
