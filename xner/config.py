@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from xner.text.iob2 import UNKNOWN
 from xner.text.languages import language_of
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -479,8 +480,9 @@ class TaggedSourceConfig(Record):
     )
     label_map: LabelMap = Field(
         default_factory=dict,
-        description="Entity type in the file -> type in the model; `O` drops a type. "
-        "Empty: types are taken as they are; otherwise every type must be named.",
+        description="Entity type in the file -> type in the model; `O` drops a type, and of `?` "
+        "the loss leaves out its words, whatever they are. Empty: types are taken as they are; "
+        "otherwise every type must be named.",
     )
     corpora: list[str] = Field(
         default_factory=list,
@@ -961,10 +963,12 @@ class EvaluateProjectionConfig(Record):
     @model_validator(mode="after")
     def _gold_is_whole(self) -> EvaluateProjectionConfig:
         for side in ("source", "target"):
-            if getattr(self, side).max_sentences is not None:
+            gold = getattr(self, side)
+            if gold.max_sentences is not None:
                 raise ValueError(
                     f"{side}.max_sentences: a sample of one side is not parallel to the other"
                 )
+            _check_all_known(side, gold.label_map)
         return self
 
 
@@ -978,6 +982,11 @@ class EvaluatedModelConfig(ModelConfig):
         "Empty: types are taken as they are; otherwise every type must be named.",
     )
 
+    @model_validator(mode="after")
+    def _types_are_known(self) -> EvaluatedModelConfig:
+        _check_all_known(f"model {self.name}", self.label_map)
+        return self
+
 
 class GoldConfig(TaggedSourceConfig):
     """Tagged sentences to score on; predictions of types in `not_annotated` are left out."""
@@ -986,6 +995,11 @@ class GoldConfig(TaggedSourceConfig):
     num_entities: int | None = Field(
         None, ge=0, description="Entities that must be found in it, where the number is known."
     )
+
+
+def _check_all_known(what: str, label_map: LabelMap) -> None:
+    if UNKNOWN in label_map.values():
+        raise ValueError(f"{what}: label_map: ? is for sources that are trained on; O drops a type")
 
 
 def _check_distinct(key: str, names: Sequence[str]) -> None:
@@ -1000,6 +1014,7 @@ def _check_whole(golds: Iterable[GoldConfig]) -> None:
             raise ValueError(f"gold {gold.name}: max_sentences: a sample's score is another")
         if gold.repeat != 1:
             raise ValueError(f"gold {gold.name}: repeat is for sources that are trained on")
+        _check_all_known(f"gold {gold.name}", gold.label_map)
 
 
 class EvaluateTaggerConfig(Record):

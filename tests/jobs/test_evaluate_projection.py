@@ -178,6 +178,7 @@ def test_read_predictions_refuses_other_gold_and_other_folders(
         ({"mentions": "teacher"}, 'mentions = "teacher", but no teacher is given'),
         ({"teacher": {"model": "x"}}, 'mentions = "gold", but a teacher is given'),
         ({"source": {"path": "x", "max_sentences": 5}}, "source.max_sentences: a sample"),
+        ({"target": {"path": "x", "label_map": {"MISC": "?"}}}, "target: label_map: \\? is for"),
     ],
 )
 def test_evaluate_projection_refuses_settings_that_contradict(

@@ -322,6 +322,14 @@ def test_evaluate_tagger_refuses_a_model_that_is_none(
         ({"gold": [{"name": "../a", "path": "x"}]}, "should match pattern"),
         ({"gold": [{"name": "a", "path": "x", "max_sentences": 5}]}, "gold a: max_sentences"),
         ({"gold": [{"name": "a", "path": "x", "repeat": 2}]}, "gold a: repeat is for"),
+        (
+            {"gold": [{"name": "a", "path": "x", "label_map": {"PER": "PER", "MISC": "?"}}]},
+            "gold a: label_map: \\? is for sources that are trained on",
+        ),
+        (
+            {"models": [{"name": "m", "model": "x", "label_map": {"MISC": "?"}}]},
+            "model m: label_map: \\? is for sources",
+        ),
         ({"gold": [{"name": "a", "path": "x", "num_entites": 5}]}, "num_entites"),
     ],
 )

@@ -174,6 +174,21 @@ def test_tagger_label_ids(folder: Path) -> None:
         label_ids(encoded, [tags[:5], []], label2id)
 
 
+def test_tagger_label_ids_leave_out_words_that_are_unknown(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    text = "Angela Merkels (Berliner)."
+    words = segment(text)
+    encoded = encode(tokenizer, [text], [words], 64)
+    label2id = {tag: number for number, tag in enumerate(iob2.tags_of(LABELS))}
+    known = label_ids(encoded, [["B-PER", "I-PER", "O", "B-LOC", "O", "O"]], label2id)
+    labels = label_ids(encoded, [["B-PER", "?", "O", "?", "O", "O"]], label2id)
+    is_unknown = np.isin(encoded.word_index, [1, 3])
+    is_known = np.isin(encoded.word_index, [0, 2, 4, 5])
+    assert is_unknown.sum() > 2
+    assert (labels[is_unknown] == IGNORED).all()
+    assert labels[is_known].tolist() == known[is_known].tolist()
+
+
 def test_tagger_label_ids_at_a_lone_mark_are_those_of_the_mention_around_it(
     xlmr_folder: Path,
 ) -> None:

@@ -204,6 +204,13 @@ def people_only(tagged_file: Path, folder: Path) -> dict[str, Any]:
     return {"path": str(path), "lang": "de", "not_annotated": ["LOC"]}
 
 
+def called_otherwise(tagged_file: Path, folder: Path) -> dict[str, Any]:
+    """The made sentences as a source whose name for places is none of the model's."""
+    path = folder / "otherwise.conll"
+    path.write_text(tagged_file.read_text().replace("B-LOC", "B-MISC").replace(" kam", " fuhr"))
+    return {"path": str(path), "lang": "de", "label_map": {"PER": "PER", "MISC": "?"}}
+
+
 def test_tagger_batches_say_what_an_outside_tag_may_hide(
     tagged_file: Path, tagger_recipe: Any, tmp_path: Path
 ) -> None:
@@ -223,31 +230,41 @@ def test_tagger_learns_a_type_in_spite_of_a_source_that_does_not_mark_it(
     tagged_file: Path, tagger_recipe: Any, tmp_path: Path
 ) -> None:
     whole = {"path": str(tagged_file), "lang": "de"}
-    people = people_only(tagged_file, tmp_path)
+    partial = people_only(tagged_file, tmp_path)
+    sources = {
+        "partial": partial,
+        "unknown": called_otherwise(tagged_file, tmp_path),
+        "taken for whole": {**partial, "not_annotated": []},
+    }
     recall = {}
-    for name, not_annotated in (("partial", ["LOC"]), ("taken for whole", [])):
+    for name, source in sources.items():
         recipe = tagger_recipe(
-            data=[{**whole, "max_sentences": 100}, {**people, "not_annotated": not_annotated}],
+            data=[{**whole, "max_sentences": 100}, source],
             dev=[whole],
             output=str(tmp_path / name),
         )
         recall[name] = train_tagger(recipe)["metrics"]["dev_recall"]
     assert recall["partial"] > 0.9
+    assert recall["unknown"] > 0.9
     assert recall["taken for whole"] < 0.6
 
 
 def test_tagger_does_not_count_mentions_of_types_that_the_dev_source_hides(
     trained_tagger: Path, tagged_file: Path, tagger_recipe: Any, tmp_path: Path
 ) -> None:
-    source = people_only(tagged_file, tmp_path)
+    partial = people_only(tagged_file, tmp_path)
+    sources = {
+        "partial": partial,
+        "unknown": called_otherwise(tagged_file, tmp_path),
+        "whole": {**partial, "not_annotated": []},
+    }
     precision = {}
-    for name, not_annotated in (("partial", ["LOC"]), ("whole", [])):
-        recipe = tagger_recipe(
-            encoder=str(trained_tagger), dev=[{**source, "not_annotated": not_annotated}]
-        )
+    for name, source in sources.items():
+        recipe = tagger_recipe(encoder=str(trained_tagger), dev=[source])
         task = make_task(recipe, Folder.at(str(tmp_path / "run")))
         precision[name] = task.evaluate(task.make_model().eval())["dev_precision"]
     assert precision["partial"] > 0.9
+    assert precision["unknown"] > 0.9
     assert precision["whole"] < 0.6
 
 
@@ -268,16 +285,17 @@ def scored(tags: str, *scores: tuple[float, float], weight: float = 1.0) -> Tagg
 @pytest.mark.parametrize(
     ("weighting", "weights"),
     [
-        ("row", [0.25, 0.25, 0.25, 1, 1]),
+        ("row", [0.25, 0.25, 0.25, 0.25, 1, 1]),
         # Scores of words in mentions: 0.2, 0.6 and the gold's 1; their mean is 0.6.
-        ("teacher", [1 / 3, 1, 1, 1, 5 / 3]),
-        # 0.5, 0.25 and 1, mean 7 / 12; the score of a mention that a label map dropped is none.
-        ("alignment", [6 / 7, 3 / 7, 1, 1, 12 / 7]),
+        ("teacher", [1 / 3, 1, 1, 1, 1, 5 / 3]),
+        # 0.5, 0.25 and 1, mean 7 / 12; the score of a mention that a label map dropped is none, and
+        # so is that of one whose words are left out.
+        ("alignment", [6 / 7, 3 / 7, 1, 1, 1, 12 / 7]),
     ],
 )
 def test_tagger_word_weights(weighting: Any, weights: list[float]) -> None:
     sentences = [
-        scored("B-PER B-LOC O", (0.2, 0.5), (0.6, 0.25), (0.1, 0.1), weight=0.25),
+        scored("B-PER B-LOC O ?", (0.2, 0.5), (0.6, 0.25), *[(0.1, 0.1)] * 2, weight=0.25),
         scored("O B-LOC"),
     ]
     loss = LossConfig(weighting=weighting)

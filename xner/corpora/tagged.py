@@ -30,7 +30,16 @@ from xner.errors import ConfigError, DataError
 from xner.shards.ledger import SHARD
 from xner.shards.schema import PSEUDO
 from xner.shards.storage import Folder, files_at
-from xner.text.iob2 import OUTSIDE, detect_scheme, encode, renamed, repair, split_tag, to_iob2
+from xner.text.iob2 import (
+    OUTSIDE,
+    UNKNOWN,
+    detect_scheme,
+    encode,
+    renamed,
+    repair,
+    split_tag,
+    to_iob2,
+)
 from xner.text.mentions import Mention
 from xner.text.words import Span, join, segment, words_in
 
@@ -111,6 +120,7 @@ _PSEUDO_COLUMNS = pa.schema(
 class TaggedSentence:
     """A raw text, its words as spans of it, and the IOB2 tag of each word.
 
+    A tag is ``?`` where the settings say that a type's words teach nothing (``label_map``).
     ``weight`` is the row's in pseudo-labelled text and 1 in text that people labelled. ``sent_id``
     is what a comment ``# sent_id = …`` above the sentence names, as in Universal Dependencies.
     ``not_annotated`` are the types that an ``O`` may hide, because its source does not mark them.
@@ -189,7 +199,8 @@ def _with_not_annotated(
     not_annotated = tuple(sorted(set(config.not_annotated)))
     if not not_annotated:
         return sentences
-    marked = {split_tag(tag)[1] for tag in {tag for s in sentences for tag in s.tags}}
+    tags = {tag for sentence in sentences for tag in sentence.tags}
+    marked = {split_tag(tag)[1] for tag in tags - {UNKNOWN}}
     if wrong := sorted(marked.intersection(not_annotated)):
         raise ConfigError(
             f"{config.path}: not_annotated names {', '.join(wrong)}, which the source marks "
@@ -265,7 +276,8 @@ def _mapped(sentences: list[TaggedSentence], config: TaggedSourceConfig) -> list
     if unmapped:
         raise ConfigError(
             f"{config.path}: label_map does not name {', '.join(sorted(unmapped))}; "
-            f"map each type to one of the model, or to {OUTSIDE} to drop it"
+            f"map each type to one of the model, to {OUTSIDE} to drop it, or to {UNKNOWN} for the "
+            "loss to leave its words out"
         )
     mapped = {tag: renamed(tag, config.label_map) for tag in tags}
     return [replace(s, tags=tuple(mapped[tag] for tag in s.tags)) for s in sentences]

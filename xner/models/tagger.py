@@ -187,10 +187,11 @@ def label_ids(
     """Training labels [positions]: what a model should say at each, -100 where nothing is taught.
 
     A word's tag where it is read; at its further sub-words, and at a lone boundary mark inside a
-    mention, that the mention goes on. Nothing is taught at special tokens and where a sub-word lies
-    nearer to its window's edge than elsewhere.
+    mention, that the mention goes on. Nothing is taught at special tokens, in words whose tag is
+    ``?``, and where a sub-word lies nearer to its window's edge than elsewhere.
     """
-    flat = np.fromiter((label2id[tag] for tag in chain.from_iterable(tags)), np.int64)
+    ids = {**label2id, iob2.UNKNOWN: label2id[iob2.OUTSIDE]}
+    flat = np.fromiter((ids[tag] for tag in chain.from_iterable(tags)), np.int64)
     _check_length(encoded, flat)
     names = {number: tag for tag, number in label2id.items()}
     going_on = np.array([label2id[iob2.inside(names[number])] for number in range(len(names))])
@@ -200,7 +201,10 @@ def label_ids(
     wanted[begins] = label2id[iob2.OUTSIDE]
     found = np.full(len(encoded.input_ids), IGNORED, dtype=np.int64)
     found[positions] = wanted
-    return _where_read(encoded, flat, found)
+    found = _where_read(encoded, flat, found)
+    is_unknown = np.array([tag == iob2.UNKNOWN for tag in chain.from_iterable(tags)], bool)
+    found[at_positions(encoded, is_unknown, False)] = IGNORED
+    return found
 
 
 def at_positions(encoded: Encoded, of_words: np.ndarray, filler: float) -> np.ndarray:

@@ -20,6 +20,7 @@ from xner.models.folders import local_path
 from xner.report.terminal import as_text
 from xner.shards.ledger import DATA_FILE, RUN_FILE
 from xner.shards.storage import Folder
+from xner.text.iob2 import UNKNOWN
 from xner.text.languages import language_of
 
 Made = Mapping[str, Any]
@@ -170,9 +171,11 @@ def _labelled_by(source: TaggedSourceConfig) -> str:
 def _notes(source: TaggedSourceConfig) -> list[str]:
     """What was done with a source's types, and how often it was read."""
     notes = []
-    if source.label_map:
-        mapped = ", ".join(f"{old} → {new}" for old, new in sorted(source.label_map.items()))
-        notes.append(f"types mapped: {mapped}")
+    types = sorted(source.label_map.items())
+    if mapped := [f"{old} → {new}" for old, new in types if new != UNKNOWN]:
+        notes.append(f"types mapped: {', '.join(mapped)}")
+    if unknown := [old for old, new in types if new == UNKNOWN]:
+        notes.append(f"learned nothing from the words of {', '.join(unknown)}")
     if source.not_annotated:
         notes.append(f"does not mark {', '.join(sorted(source.not_annotated))}")
     if source.repeat != 1:

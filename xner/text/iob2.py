@@ -16,6 +16,8 @@ from xner.text.words import Span, words_in
 Scheme = Literal["iob2", "iob1", "iobes", "bilou"]
 
 OUTSIDE = "O"
+# Not a tag: that nobody says what the word is, so that nothing is learned from it.
+UNKNOWN = "?"
 
 # What IOBES (S, E) and BILOU (U, L) call a mention's only and last word, as IOB2 writes it.
 _AS_IOB2 = {"S": "B", "U": "B", "E": "I", "L": "I"}
@@ -48,10 +50,13 @@ def inside(tag: str) -> str:
 
 
 def renamed(tag: str, label_map: Mapping[str, str]) -> str:
-    """The tag with its type as the map has it; ``O`` there, or nothing, drops the type."""
+    """The tag with its type as the map has it.
+
+    ``O`` there, or nothing, drops the type; of ``?``, what its words are is not known.
+    """
     prefix, label = split_tag(tag)
     target = label_map.get(label, OUTSIDE)
-    return OUTSIDE if target == OUTSIDE else f"{prefix}-{target}"
+    return target if target in (OUTSIDE, UNKNOWN) else f"{prefix}-{target}"
 
 
 def encode(mentions: Iterable[Mention], words: Sequence[Span]) -> list[str]:

@@ -23,7 +23,7 @@ from xner.config import LossConfig, TaggedSourceConfig
 from xner.corpora.tagged import Mapper, Result, TaggedPart, TaggedSentence, tagged_parts
 from xner.models.subwords import Sequences, offsets_of, ranges
 from xner.models.tagger import at_positions, collate, encode, label_ids
-from xner.text.iob2 import OUTSIDE, tags_of
+from xner.text.iob2 import OUTSIDE, UNKNOWN, tags_of
 from xner.training.encoders import Encoder
 from xner.training.loop import Batch
 from xner.training.runs import is_held_out
@@ -224,7 +224,7 @@ def word_weights(
 
 def _inside(sentences: Sequence[TaggedSentence]) -> np.ndarray:
     """Whether each word of all sentences is in a mention."""
-    return np.array([tag != OUTSIDE for s in sentences for tag in s.tags], bool)
+    return np.array([tag not in (OUTSIDE, UNKNOWN) for s in sentences for tag in s.tags], bool)
 
 
 # Where a word's scores have what this weighting asks for.

@@ -36,7 +36,7 @@ from xner.models.losses import IGNORED, disagreement, token_loss
 from xner.models.tagger import Students, Tagger, new_model, save_tagger
 from xner.shards.ledger import DATA_FILE, content_of
 from xner.shards.storage import Folder
-from xner.text.iob2 import OUTSIDE, chunks, split_tag, tags_of
+from xner.text.iob2 import OUTSIDE, UNKNOWN, chunks, split_tag, tags_of
 from xner.text.languages import language_of
 from xner.training.encoders import Encoder, find_encoder
 from xner.training.examples import (
@@ -172,12 +172,14 @@ class TaggerTask:
         )
         tagger = Tagger(config, (model, self._tokenizer))
         predicted = tagger.tag([s.text for s in self.dev], [s.words for s in self.dev])
-        # Whether a mention of a type that its source does not mark is right, nobody can tell.
         found = [
-            {chunk for chunk in chunks(tags) if chunk[2] not in sentence.not_annotated}
+            _that_can_be_judged(tags, sentence)
             for tags, sentence in zip(predicted, self.dev, strict=True)
         ]
-        gold = [set(chunks(sentence.tags)) for sentence in self.dev]
+        gold = [
+            set(chunks([OUTSIDE if tag == UNKNOWN else tag for tag in sentence.tags]))
+            for sentence in self.dev
+        ]
         right = sum(len(a & b) for a, b in zip(found, gold, strict=True))
         num_found, num_gold = sum(map(len, found)), sum(map(len, gold))
         return {
@@ -221,6 +223,17 @@ class StudentsTask(TaggerTask):
 
     def save(self, model: nn.Module, folder: Path, metrics: Mapping[str, float]) -> None:
         super().save(model.first, folder, metrics)
+
+
+def _that_can_be_judged(
+    predicted: Sequence[str], sentence: TaggedSentence
+) -> set[tuple[int, int, str]]:
+    """The predicted mentions, but of types that the source does not mark, or in unknown words."""
+    return {
+        (first, last, label)
+        for first, last, label in chunks(predicted)
+        if label not in sentence.not_annotated and UNKNOWN not in sentence.tags[first:last]
+    }
 
 
 def _inputs(batch: Batch) -> Batch:
@@ -349,7 +362,8 @@ def _can_be_scored(
 
     Raises ConfigError where the recipe's own ``dev`` (``is_given``) has only such types.
     """
-    types = {split_tag(tag)[1] for each in dev for tag in each.sentence.tags if tag != OUTSIDE}
+    tags = {tag for each in dev for tag in each.sentence.tags}
+    types = {split_tag(tag)[1] for tag in tags - {OUTSIDE, UNKNOWN}}
     unknown = sorted(types.difference(labels))
     message = f"dev: {', '.join(unknown)} unknown to the model, which knows {', '.join(labels)}"
     if types.isdisjoint(labels):

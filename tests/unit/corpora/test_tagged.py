@@ -126,6 +126,13 @@ def test_conll_label_map_must_name_every_type(path: Path) -> None:
         read(path, "a B-product\nb B-group\nc B-PER\n", label_map={"PER": "PER"})
 
 
+def test_conll_words_of_a_type_that_teaches_nothing_are_unknown(path: Path) -> None:
+    label_map = {"loc": "LOC", "misc": "?"}
+    content = "a B-misc\nb I-misc\nc B-loc\nd O\n"
+    (sentence,) = read(path, content, label_map=label_map, not_annotated=["PER"])
+    assert sentence.tags == ("?", "?", "B-LOC", "O")
+
+
 def test_conll_sentences_carry_the_types_that_their_source_does_not_mark(path: Path) -> None:
     settings: dict[str, Any] = {"label_map": {"person": "PER"}, "not_annotated": ["MISC", "LOC"]}
     (sentence,) = read(path, "a B-person\n", **settings)

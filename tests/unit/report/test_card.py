@@ -26,7 +26,7 @@ def recipe(**settings: Any) -> TrainTaggerConfig:
         {"path": "s3://me:secret@host/pseudo/en-de", "format": "pseudo"},
         {
             "path": "wiki|gold.conll",
-            "label_map": {"person": "PER", "misc": "O"},
+            "label_map": {"person": "PER", "misc": "O", "work": "?"},
             "not_annotated": ["LOC"],
             "repeat": 0.5,
         },
@@ -85,8 +85,8 @@ def test_card_says_where_labels_are_from() -> None:
     assert "| `a` | projected | zh_CN | 12,345 | PER 67,890 |\n" in card
     assert "| `b` | given | de, en | 2 |" in card
     assert (
-        "* `b`: types mapped: misc → O, person → PER; does not mark LOC; 0.5 times in an epoch."
-        in card
+        "* `b`: types mapped: misc → O, person → PER; learned nothing from the words of work; does "
+        "not mark LOC; 0.5 times in an epoch." in card
     )
     assert "### Pseudo-labels of `s3://host/pseudo/en-de`" in card
     for line in (
