@@ -47,8 +47,8 @@ LOSSES: dict[str, dict[str, Any]] = {
 # The encoder knows Latin letters, and of Chinese not even most characters.
 NEW_CHARACTERS = {"zh": {"new_characters": 3, "word_aligner": str(OUTPUT / "links-zh")}}
 # How a student learns, from all that was accepted. Chinese is learned longer, from all the news
-# there is, and no label is doubted. An American is a MISC to the teacher, but his country's name to
-# Chinese, which has no adjectives, and so a place to its gold, which knows three types.
+# there is, and no label is doubted. `American` is a MISC to the teacher; in Chinese it is the name
+# of the country, which is a place to a gold that knows three types.
 STUDENTS: dict[str, dict[str, Any]] = {
     "de": {"loss": "opposite_focal", "epochs": 2},
     "es": {"loss": "opposite_focal", "epochs": 2},

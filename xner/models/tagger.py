@@ -190,9 +190,11 @@ def label_ids(
     mention, that the mention goes on. Nothing is taught at special tokens, in words whose tag is
     ``?``, and where a sub-word lies nearer to its window's edge than elsewhere.
     """
-    ids = {**label2id, iob2.UNKNOWN: label2id[iob2.OUTSIDE]}
+    ids = {**label2id, iob2.UNKNOWN: IGNORED}
     flat = np.fromiter((ids[tag] for tag in chain.from_iterable(tags)), np.int64)
     _check_length(encoded, flat)
+    is_unknown = flat == IGNORED
+    flat[is_unknown] = label2id[iob2.OUTSIDE]
     names = {number: tag for tag, number in label2id.items()}
     going_on = np.array([label2id[iob2.inside(names[number])] for number in range(len(names))])
     positions, words = _taught(encoded)
@@ -202,7 +204,6 @@ def label_ids(
     found = np.full(len(encoded.input_ids), IGNORED, dtype=np.int64)
     found[positions] = wanted
     found = _where_read(encoded, flat, found)
-    is_unknown = np.array([tag == iob2.UNKNOWN for tag in chain.from_iterable(tags)], bool)
     found[at_positions(encoded, is_unknown, False)] = IGNORED
     return found
 
