@@ -493,15 +493,15 @@ def _as_tasks(steps: Sequence[Step]) -> dict[str, Any]:
 
 
 def _tasks_at_once(steps: Sequence[Step]) -> TaskPoolStrategy | None:
-    """Where a pool can grow, as many readers, and as many writers, as it can have actors.
+    """As many readers, and as many writers, as a pool may have actors.
 
-    Ray Data adds an actor only when its share of the CPUs has room for a whole one. Readers run
-    ahead of the models until the object store is half full, and without an end to their number
-    they take every CPU that a new node brings, so that its GPU stays idle.
+    Readers run ahead of the models until the object store is half full. Without an end to their
+    number they take every CPU: that which writers wait for, so that what is labelled is not
+    written, and that which a new node brings, so that its GPU stays idle, for Ray Data adds an
+    actor only when its share of the CPUs has room for a whole one.
     """
     pools = [step.pool for step in steps if step.pool]
-    growing = [pool.max_size for pool in pools if pool.max_size > pool.min_size]
-    return TaskPoolStrategy(max(growing)) if growing else None
+    return TaskPoolStrategy(max(pool.max_size for pool in pools)) if pools else None
 
 
 def _joined(steps: Sequence[Step]) -> list[list[Step]]:
