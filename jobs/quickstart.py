@@ -114,7 +114,11 @@ class _World:
         for lang in TARGET_LANGS:
             # Chinese shares no letter with English, so there is more to learn.
             more = 2 if lang == "zh" else 1
-            for split, count in (("train", config.aligner_examples * more), ("test", 500)):
+            counts: dict[miniature.Split, int] = {
+                "train": config.aligner_examples * more,
+                "test": 500,
+            }
+            for split, count in counts.items():
                 examples = miniature.alignment_examples(split, count, lang, config.seed + 2, NOISE)
                 table = pa.Table.from_pylist(list(examples), schema=schema.ALIGNMENT_EXAMPLES)
                 examples_folder = Folder.at(str(folder / "examples" / split))

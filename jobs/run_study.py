@@ -111,8 +111,9 @@ def _summed(run: StudyRun, failed: Sequence[UnitResult]) -> XnerError:
     what = f"{len(causes)} steps failed"
     if not_run := len(failed) - len(causes):
         what += f", {not_run} that need them were not run"
-    kind = type(causes[0].error)
-    return kind("\n  ".join([f"{what}; the same command goes on with these alone:", *lines]))
+    first = causes[0].error
+    assert first is not None
+    return type(first)("\n  ".join([f"{what}; the same command goes on with these alone:", *lines]))
 
 
 def _report(run: StudyRun, results: Sequence[Result], num_done: int, seconds: float) -> None:

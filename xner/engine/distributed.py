@@ -270,7 +270,8 @@ class RayEngine:
         # memory runs out Ray tries again without end, so it is we who count.
         unit = ray.remote(max_retries=-1, num_cpus=step.num_cpus, num_gpus=step.num_gpus)(_run_unit)
         there = ray.put(work)
-        schedule, running = Schedule(needs), {}
+        schedule = Schedule(needs)
+        running: dict[ray.ObjectRef, str] = {}
         with _counted_tries(None) as watch:
             while True:
                 # Those that wait for a free place are what an autoscaling cluster grows by.

@@ -248,7 +248,8 @@ def last_keys(
     Found in two steps, so that no process ever holds all keys: first the range, by counting, and
     then the key, among the few of that range.
     """
-    bins, ranks, found = {}, {}, {}
+    found: dict[int, int | None] = {}
+    bins, ranks = {}, {}
     for archive, counts in distinct.items():
         quota = quota_of[archive]
         if quota == counts.sum():

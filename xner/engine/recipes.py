@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 from fsspec.core import url_to_fs
@@ -347,9 +347,11 @@ def model_found(config: Model) -> tuple[Model, Path]:
     assert config.model is not None
     folder = resolve(config.model, config.revision).absolute()
     if local_path(config.model).is_dir():
-        return config.model_copy(update={"model": str(folder)}), folder
-    # The hub's cache names a snapshot's folder by its commit, the copy of a URL by its files.
-    return config.model_copy(update={"revision": folder.name}), folder
+        found = {"model": str(folder)}
+    else:
+        # The hub's cache names a snapshot's folder by its commit, the copy of a URL by its files.
+        found = {"revision": folder.name}
+    return cast("Model", config.model_copy(update=found)), folder
 
 
 def model_identity(config: ModelConfig, folder: Path) -> dict[str, Any]:

@@ -232,9 +232,9 @@ def read_pairs(config: BenchmarkConfig) -> pa.Table:
     Every source is there once, for equal ones would be computed once by us alone. The mentions are
     runs of capitalised words, what the teacher of random weights is shown.
     """
-    given = _made(config.num_pairs) if config.pairs is None else _read(config.pairs)
+    pairs = _made(config.num_pairs) if config.pairs is None else _read(config.pairs)
     targets_of: dict[str, str] = {}
-    for source, target in given:
+    for source, target in pairs:
         targets_of.setdefault(source, target)
         if len(targets_of) == config.num_pairs:
             break
@@ -246,8 +246,12 @@ def read_pairs(config: BenchmarkConfig) -> pa.Table:
         ]
         for source in sources
     ]
-    given = {"source": sources, "target": targets, "source_mentions": mentions}
-    given["pair_id"] = [str(number) for number in range(len(sources))]
+    given = {
+        "pair_id": [str(number) for number in range(len(sources))],
+        "source": sources,
+        "target": targets,
+        "source_mentions": mentions,
+    }
     constant = {"corpus": "benchmark", "source_lang": "en", "target_lang": "de"}
     arrays = [
         pa.array(given.get(field.name, [constant.get(field.name)] * len(sources)), field.type)

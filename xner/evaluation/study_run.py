@@ -144,7 +144,7 @@ class StudyRun:
         if recipe.training is not None:
             # What a process took that was killed counts as well.
             seconds = _train_tagger(recipe.training)["seconds"]
-            data = Folder.at(recipe.model).read_record(DATA_FILE)
+            data = Folder.at(recipe.model).require_record(DATA_FILE)
             sentences = sum(each["sentences"] for each in data["data"] + data["dev"])
         started = time.perf_counter()
         model = ModelConfig(

@@ -431,6 +431,7 @@ class Aligner:
     def _load(
         config: AlignerConfig,
     ) -> tuple[AlignerNetwork, PreTrainedTokenizerFast, AlignerSettings]:
+        assert config.model is not None
         network, tokenizer, settings = load_aligner(resolve(config.model, config.revision))
         device = pick_device(config.device)
         return network.to(device, pick_precision(config.precision, device)), tokenizer, settings

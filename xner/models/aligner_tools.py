@@ -87,7 +87,7 @@ def main(encoder: str, pairs: str, num_threads: int) -> None:
 
     torch.set_num_threads(num_threads)
     num_layers = int(json.loads((Path(encoder) / "config.json").read_text())["num_hidden_layers"])
-    wanted = {
+    wanted: dict[str, Callable[[], Callable[[], None]]] = {
         "simalign": lambda: simalign(encoder, pairs, num_layers),
         "awesome_align": lambda: awesome_align(encoder, pairs, num_layers),
         "awesome_align_layer_8": lambda: awesome_align(encoder, pairs, min(8, num_layers)),

@@ -123,10 +123,10 @@ def load_encoder(folder: Path) -> PreTrainedModel:
     encoder, missing = load_weights(AutoModel, folder)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
-    missing = {name for name in missing if not name.startswith("pooler.")}
-    if missing:
+    lacking = [name for name in missing if not name.startswith("pooler.")]
+    if lacking:
         raise ConfigError(
-            f"{folder}: the weights lack {len(missing)} parameters: {min(missing)}, ..."
+            f"{folder}: the weights lack {len(lacking)} parameters: {min(lacking)}, ..."
         )
     return encoder
 
@@ -214,10 +214,10 @@ def compiled(module: Module, is_wanted: bool) -> Module:
         started = time.perf_counter()
         result = compiled_forward(*arguments, **named)
         logger.info("compiled and called once in %.0f s", time.perf_counter() - started)
-        module.forward = compiled_forward  # type: ignore[method-assign]
+        module.forward = compiled_forward
         return result
 
-    module.forward = first_forward  # type: ignore[method-assign]
+    module.forward = first_forward
     return module
 
 

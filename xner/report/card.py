@@ -86,7 +86,7 @@ def write_tagger_card(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> 
     pseudo = [source.path for source in config.data if source.format == "pseudo"]
     made = {path: record for path in pseudo if (record := _made_by(path))}
     strategy = _strategy(folder.read_record("tokenizer.json") or {})
-    card = tagger_card(config, summary, folder.read_record(DATA_FILE), made, strategy)
+    card = tagger_card(config, summary, folder.require_record(DATA_FILE), made, strategy)
     folder.publish("README.md", card.encode())
 
 

@@ -224,7 +224,7 @@ def _by_type(census: Census) -> list[Row]:
 
 def _by_corpus(census: Census) -> list[Row]:
     reasons = sorted({reason or status for status, reason in census.refused()})
-    rows = []
+    rows: list[Row] = []
     for source_lang, target_lang, corpus in sorted({group[:3] for group in census.rows}):
         mine = {
             group[3:]: count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from xner.errors import ConfigError, TransientError
 from xner.shards.remote import library_errors

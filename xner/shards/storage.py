@@ -290,6 +290,13 @@ class Folder:
             raise DataError(f"{self}/{name}: expected a JSON object")
         return value
 
+    def require_record(self, name: str) -> dict[str, Any]:
+        """A JSON file's object. Raises DataError when there is no file, or no object in it."""
+        record = self.read_record(name)
+        if record is None:
+            raise DataError(f"{self}/{name}: no such file")
+        return record
+
     def publish_json(self, name: str, value: Any) -> None:
         """Write a value as indented JSON, keys in the order given."""
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

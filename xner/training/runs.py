@@ -56,7 +56,11 @@ class HasText(Protocol):
 
 Example = TypeVar("Example", bound=HasText)
 
-_ELSEWHERE = {"output": True, "engine": True, "optimization": OptimizationConfig.ELSEWHERE}
+_ELSEWHERE: Mapping[str, Any] = {
+    "output": True,
+    "engine": True,
+    "optimization": OptimizationConfig.ELSEWHERE,
+}
 
 
 def fingerprint(config: BaseModel, inputs: Mapping[str, str]) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def fit(
         Run(model_folder, job, fingerprint).open()
         logger.info("%s: trained already under these settings; nothing to do", model_folder)
         _remove(run_folder)
-        return dict(model_folder.read_record(TRAINING_FILE))
+        return model_folder.require_record(TRAINING_FILE)
     _check_strangers(model_folder, run_folder)
     with Lease(run_folder, job) as lease:
         if not _has_checkpoint(run_folder) and run_folder.exists(RUN_FILE):

@@ -64,7 +64,7 @@ def train_word_aligner(
         training = train(texts, languages, settings, note)
         output.publish_json(SUMMARY_FILE, _summary(training, rounds, time.monotonic() - started))
         training.aligner.save(output)
-    return dict(output.read_record(SUMMARY_FILE))
+    return output.require_record(SUMMARY_FILE)
 
 
 def shards(paths: Sequence[str]) -> list[tuple[Folder, str]]:

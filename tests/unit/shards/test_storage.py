@@ -251,6 +251,15 @@ def test_storage_table_that_is_gone_is_a_data_error(tmp_path: Path) -> None:
         Folder.at(str(tmp_path)).read_table("t.parquet")
 
 
+def test_storage_record_that_must_be_there(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path))
+    assert folder.read_record("summary.json") is None
+    with pytest.raises(DataError, match=r"summary\.json: no such file"):
+        folder.require_record("summary.json")
+    folder.publish_json("summary.json", {"pairs": 3})
+    assert folder.require_record("summary.json") == {"pairs": 3}
+
+
 def test_storage_column_of_another_type_is_a_data_error(tmp_path: Path) -> None:
     folder = Folder.at(str(tmp_path))
     folder.publish_table("t.parquet", pa.table({"mentions": ["a"]}))
