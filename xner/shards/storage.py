@@ -308,20 +308,23 @@ class Folder:
         """A Parquet file as a table, in the columns and types of ``schema`` where one is given.
 
         Columns that the file ``may_lack`` are null where it does. Raises DataError when it is not
-        there, is no whole Parquet file, or does not fit the schema.
+        there, is no whole Parquet file, has two columns of one name, or does not fit the schema.
         """
         with (
             _parquet_explained(f"{self}/{name}"),
             open_file(f"{self}/{name}", self.filesystem, self.path(name)) as file,
         ):
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            there = parquet.schema_arrow.names
+            if twice := {column for column in there if there.count(column) > 1}:
+                raise DataError(f"{self}/{name}: has columns twice: {', '.join(sorted(twice))}")
             if schema is None:
                 return _validated(parquet.read())
-            missing = set(schema.names) - set(parquet.schema_arrow.names)
+            missing = set(schema.names) - set(there)
             if not missing <= set(may_lack):
                 raise DataError(
                     f"{self}/{name}: lacks the columns {', '.join(sorted(missing))}; "
-                    f"it has {', '.join(parquet.schema_arrow.names)}"
+                    f"it has {', '.join(there)}"
                 )
             table = _validated(parquet.read(columns=schema.names))
             for column in sorted(missing):

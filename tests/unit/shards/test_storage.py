@@ -223,6 +223,14 @@ def test_storage_column_whose_name_is_no_text_is_a_data_error(tmp_path: Path) ->
         folder.read_footer("t.parquet")
 
 
+def test_storage_columns_of_one_name_are_a_data_error(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.publish_table("t.parquet", pa.table([["a"], ["b"], [1]], ["text", "text", "number"]))
+    for wanted in (None, pa.schema([("text", pa.string())])):
+        with pytest.raises(DataError, match=r"t\.parquet: has columns twice: text$"):
+            folder.read_table("t.parquet", wanted)
+
+
 def test_storage_column_that_arrow_does_not_know_is_a_data_error(tmp_path: Path) -> None:
     folder = Folder.at(str(tmp_path))
     folder.publish_table("t.parquet", pa.table({"x": [1]}))
