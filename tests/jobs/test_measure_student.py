@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,8 +31,16 @@ def test_measure_student_trains_on_no_gold_that_it_scores(
     assert not read & {gold["path"] for gold in student.gold_sets(tmp_path).values()}
     for lang in student.GOLD_OF:
         own = recipes[f"student-{lang}"]
-        assert [source.path for source in own.data] == [str(student.OUTPUT / f"pseudo-{lang}")]
         assert not own.dev
+        # Its own language, and no corpus twice.
+        made = [recipes[Path(source.path).name].pairs for source in own.data]
+        assert {Path(pairs).name for pairs in made} == {f"en-{lang}"}
+        corpora = [
+            source.corpora or recipes[Path(pairs).parent.name].opus.corpora
+            for source, pairs in zip(own.data, made, strict=True)
+        ]
+        each = list(chain.from_iterable(corpora))
+        assert len(each) == len(set(each))
     # Runs of the comparison differ by loss and seed, and by nothing else.
     runs = [trained[name] for name in student.loss_runs()]
     assert len({(run.loss.name, run.optimization.seed) for run in runs}) == len(runs) == 6

@@ -46,17 +46,28 @@ LOSSES: dict[str, dict[str, Any]] = {
 }
 # The encoder knows Latin letters, and of Chinese not even most characters.
 NEW_CHARACTERS = {"zh": {"new_characters": 3, "word_aligner": str(OUTPUT / "links-zh")}}
-# How a student learns, from all that was accepted. Chinese is learned longer, from all the news
-# there is, and no label is doubted. `American` is a MISC to the teacher; in Chinese it is the name
-# of the country, which is a place to a gold that knows three types.
+# How a student learns: from all that was accepted of the news, German and Spanish of a sample of
+# Tatoeba too. Chinese is learned longer, and no label is doubted. `American` is a MISC to the
+# teacher; in Chinese it is the name of the country, which is a place to a gold that knows three
+# types.
 STUDENTS: dict[str, dict[str, Any]] = {
-    "de": {"loss": "opposite_focal", "epochs": 2},
-    "es": {"loss": "opposite_focal", "epochs": 2},
+    **{
+        lang: {
+            "loss": "opposite_focal",
+            "epochs": 2,
+            "sources": {f"pseudo-news-{lang}": {}, f"pseudo-{lang}": {"corpora": ["Tatoeba"]}},
+        }
+        for lang in ("de", "es")
+    },
     "zh": {
         "loss": "cross_entropy",
         "epochs": 4,
-        "corpora": ["WMT-News"],
-        "label_map": {"PER": "PER", "LOC": "LOC", "ORG": "ORG", "MISC": "?"},
+        "sources": {
+            "pseudo-zh": {
+                "corpora": ["WMT-News"],
+                "label_map": {"PER": "PER", "LOC": "LOC", "ORG": "ORG", "MISC": "?"},
+            }
+        },
     },
 }
 LOSS_SENTENCES, LOSS_EPOCHS, SEEDS = 4_000, 2, (0, 1, 2)
@@ -109,28 +120,38 @@ def label(steps: Steps, data: Path, encoder: Path) -> dict[str, float]:
         "opus": {"root": str(data / "opus"), "corpora": CORPORA},
         "engine": {"kind": "inline"},
     }
-    # Word links learn from all there is; a sample with equal shares of both corpora is labelled,
-    # but of Chinese everything.
+    # Word links learn from all there is. Of German and Spanish a sample with equal shares of both
+    # corpora is labelled, and all the news; of Chinese everything.
     sample = {**recipe, "sampling": {"pairs": PAIRS}}
+    news = {
+        **recipe,
+        "target_langs": ["de", "es"],
+        "opus": {"root": str(data / "opus"), "corpora": ["WMT-News"]},
+    }
     seconds = {
         "text": steps.run("prepare_corpus", "text", recipe),
         "pairs": steps.run("prepare_corpus", "pairs", sample),
+        "news": steps.run("prepare_corpus", "news", news),
         "teacher": steps.run("train_tagger", "teacher", teacher_recipe(data, encoder)),
     }
     for lang in LANGUAGES:
         links = f"links-{lang}"
         text = str(OUTPUT / "text" / f"en-{lang}")
         seconds[links] = steps.run("train_word_aligner", links, {"pairs": [text]})
-        seconds[f"pseudo-{lang}"] = steps.run(
-            "project_corpus",
-            f"pseudo-{lang}",
-            {
-                "pairs": text if lang == "zh" else str(OUTPUT / "pairs" / f"en-{lang}"),
-                "teacher": {"model": str(OUTPUT / "teacher")},
-                "aligner": {"links": {"model": str(OUTPUT / links)}},
-                "engine": {"kind": "inline"},
-            },
-        )
+        labelled = {f"pseudo-{lang}": "text" if lang == "zh" else "pairs"}
+        if lang in news["target_langs"]:
+            labelled[f"pseudo-news-{lang}"] = "news"
+        for step, pairs in labelled.items():
+            seconds[step] = steps.run(
+                "project_corpus",
+                step,
+                {
+                    "pairs": str(OUTPUT / pairs / f"en-{lang}"),
+                    "teacher": {"model": str(OUTPUT / "teacher")},
+                    "aligner": {"links": {"model": str(OUTPUT / links)}},
+                    "engine": {"kind": "inline"},
+                },
+            )
     return seconds
 
 
@@ -180,7 +201,9 @@ def train_with_losses(steps: Steps) -> dict[str, float]:
         name: steps.run(
             "train_tagger",
             name,
-            student_recipe("de", loss, LOSS_EPOCHS, seed, max_sentences=LOSS_SENTENCES),
+            student_recipe(
+                "de", loss, LOSS_EPOCHS, {"pseudo-de": {"max_sentences": LOSS_SENTENCES}}, seed
+            ),
         )
         for name, (loss, seed) in loss_runs().items()
     }
@@ -192,19 +215,15 @@ def loss_runs() -> dict[str, tuple[str, int]]:
 
 
 def student_recipe(
-    lang: str, loss: str, epochs: int, seed: int = 0, **source: Any
+    lang: str, loss: str, epochs: int, sources: Mapping[str, Mapping[str, Any]], seed: int = 0
 ) -> dict[str, Any]:
-    """A student continued from the teacher; ``source``: which of the pseudo-labels it reads."""
+    """A student continued from the teacher; ``sources``: folder -> which of its rows it reads."""
     return {
         "encoder": str(OUTPUT / "teacher"),
         **NEW_CHARACTERS.get(lang, {}),
         "data": [
-            {
-                "path": str(OUTPUT / f"pseudo-{lang}"),
-                "format": "pseudo",
-                "lang": lang,
-                **source,
-            }
+            {"path": str(OUTPUT / folder), "format": "pseudo", "lang": lang, **which}
+            for folder, which in sources.items()
         ],
         **NO_DROPOUT,
         "loss": LOSSES[loss],
