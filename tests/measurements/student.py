@@ -36,6 +36,8 @@ OUTPUT = PROJECT / "runs" / "measure-student"
 LANGUAGES = ["de", "es", "nl", "zh"]
 CORPORA = ["Tatoeba", "WMT-News"]
 PAIRS = 24_000
+# Of these all the news is labelled besides.
+NEWS_LANGUAGES = ["de", "es"]
 
 IN_PROCESS = {"batch_tokens": 1024, "learning_rate": 3e-4, "num_workers": 0}
 # A third of the time on a CPU.
@@ -57,7 +59,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
             "epochs": 2,
             "sources": {f"pseudo-news-{lang}": {}, f"pseudo-{lang}": {"corpora": ["Tatoeba"]}},
         }
-        for lang in ("de", "es")
+        for lang in NEWS_LANGUAGES
     },
     "zh": {
         "loss": "cross_entropy",
@@ -125,7 +127,7 @@ def label(steps: Steps, data: Path, encoder: Path) -> dict[str, float]:
     sample = {**recipe, "sampling": {"pairs": PAIRS}}
     news = {
         **recipe,
-        "target_langs": ["de", "es"],
+        "target_langs": NEWS_LANGUAGES,
         "opus": {"root": str(data / "opus"), "corpora": ["WMT-News"]},
     }
     seconds = {
@@ -139,7 +141,7 @@ def label(steps: Steps, data: Path, encoder: Path) -> dict[str, float]:
         text = str(OUTPUT / "text" / f"en-{lang}")
         seconds[links] = steps.run("train_word_aligner", links, {"pairs": [text]})
         labelled = {f"pseudo-{lang}": "text" if lang == "zh" else "pairs"}
-        if lang in news["target_langs"]:
+        if lang in NEWS_LANGUAGES:
             labelled[f"pseudo-news-{lang}"] = "news"
         for step, pairs in labelled.items():
             seconds[step] = steps.run(

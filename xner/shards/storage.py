@@ -13,6 +13,7 @@ import glob
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -316,8 +317,8 @@ class Folder:
         ):
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
             there = parquet.schema_arrow.names
-            if twice := {column for column in there if there.count(column) > 1}:
-                raise DataError(f"{self}/{name}: has columns twice: {', '.join(sorted(twice))}")
+            if twice := sorted(column for column, count in Counter(there).items() if count > 1):
+                raise DataError(f"{self}/{name}: has columns twice: {', '.join(twice)}")
             if schema is None:
                 return _validated(parquet.read())
             missing = set(schema.names) - set(there)
