@@ -123,14 +123,15 @@ def _report(run: StudyRun, results: Sequence[Result], num_done: int, seconds: fl
     compared = comparisons(results, config.bootstrap)
     output.publish_table(RESULTS, pa.Table.from_pylist(rows(results)))
     with_result = {result.cell for result in results}
-    seconds_of = {result.step: result.seconds for result in results}
+    training = {result.step: result.training_seconds for result in results}
+    scoring = {(result.step, result.gold): result.scoring_seconds for result in results}
     figures = {
         "cells": len(run.study.cells),
         "cells without a result": len(run.study.cells) - len(with_result),
         "steps": len(run.study.steps),
         "steps shared by cells": run.study.num_shared,
         "gold sets": len(ranked),
-        "hours of training and scoring": sum(seconds_of.values()) / 3600,
+        "hours of training and scoring": (sum(training.values()) + sum(scoring.values())) / 3600,
     }
     summary = {
         **{name.replace(" ", "_"): value for name, value in figures.items()},

@@ -1197,7 +1197,9 @@ class StudyConfig(Record):
         description="More samples are drawn where a table's many comparisons ask for them.",
     )
     keep_models: bool = Field(
-        False, description="Keep each student's weights after it is scored: they add up."
+        False,
+        description="Keep each student's weights after it is scored: they add up. A gold set that "
+        "comes later finds those that were kept; the others are trained again.",
     )
     output: str = Field(description="Folder for all that the study makes; all nodes must see it.")
     step: StepConfig = StepConfig()

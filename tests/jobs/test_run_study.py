@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +26,9 @@ from xner.engine.recipes import CorpusPreparation
 from xner.models.tiny import new_encoder_folder
 from xner.shards.schema import ALIGNMENT_EXAMPLES
 from xner.shards.storage import Folder
+
+if TYPE_CHECKING:
+    from xner.evaluation.study_run import StudyRun
 
 PROJECT = Path(__file__).resolve().parents[2]
 IS_FULL = os.environ.get("XNER_STUDY") == "full"
@@ -128,12 +131,17 @@ def run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def scores_in(output: Path) -> dict[str, float]:
-    """The modification times of the scores of finished cells, by step."""
-    return {p.parent.name: p.stat().st_mtime_ns for p in output.glob("steps/*/scores.parquet")}
+    """The modification times of the scores of finished cells, by step; of one gold set."""
+    found = {p.parts[-3]: p.stat().st_mtime_ns for p in output.glob("steps/*/scores/*.parquet")}
+    assert len(found) == len(list(output.glob("steps/*/scores/*")))
+    return found
+
+
+TIMES = ["training_seconds", "scoring_seconds"]
 
 
 def results_of(output: Path) -> list[dict[str, Any]]:
-    rows = pq.read_table(output / "results.parquet").drop_columns(["seconds"]).to_pylist()
+    rows = pq.read_table(output / "results.parquet").drop_columns(TIMES).to_pylist()
     return list(rows)
 
 
@@ -171,31 +179,66 @@ def test_run_study_refuses_pairs_of_another_language(tmp_path: Path) -> None:
         StudyRun.plan(StudyConfig.model_validate(settings))
 
 
-def test_run_study_counts_what_a_training_took_before_its_process_was_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The model stands already, and its summary tells of all the processes that it took."""
+def supervised_alone(settings: Mapping[str, Any]) -> StudyRun:
+    """Of a study that reads nothing but gold the first supervised model, which stands there."""
     from xner.config import StudyConfig
-    from xner.evaluation import study_run
-    from xner.evaluation.study import Cell, Input, Study, plan
+    from xner.evaluation.study import Input, Study, plan
+    from xner.evaluation.study_run import StudyRun
 
-    settings = recipe(tmp_path, tmp_path / "out")
-    miniature.write_tagged(tmp_path / "test.de.conll", "test", LANG, 3)
     config = StudyConfig.model_validate(settings)
     planned = plan(config, *[lambda name: Input(name, name)] * 2)
     cell = next(cell for cell in planned.cells if cell.system == "supervised")
     step = planned.steps[planned.cells[cell]]
-    cells: dict[Cell, str] = {cell: step.name}
-    run = study_run.StudyRun(
-        config, Study(cells, {step.name: step}, {}), Folder.at(str(tmp_path / "steps"))
-    )
-    run.steps.publish_json(f"{step.name}/model/data.json", {"data": [{"sentences": 9}], "dev": []})
+    steps = Folder.at(config.output) / "steps"
+    steps.publish_json(f"{step.name}/model/data.json", {"data": [{"sentences": 9}], "dev": []})
+    return StudyRun(config, Study({cell: step.name}, {step.name: step}, {}), steps)
+
+
+def test_run_study_counts_what_a_training_took_before_its_process_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model stands already, and its summary tells of all the processes that it took."""
+    from xner.evaluation import study_run
+
+    miniature.write_tagged(tmp_path / "test.de.conll", "test", LANG, 3)
+    run = supervised_alone(recipe(tmp_path, tmp_path / "out"))
     monkeypatch.setattr(study_run, "_train_tagger", lambda recipe: {"seconds": 100.0})
     monkeypatch.setattr(study_run, "predict", lambda model, gold, engine: [g.tags for g in gold])
-    run(step.name)
+    run(*run.pending())
     (result,) = run.results()
     assert (result.scores.f1, result.sentences) == (1.0, 9)
-    assert result.seconds >= 100.0
+    assert result.training_seconds == 100.0 and result.scoring_seconds > 0
+
+
+def test_run_study_scores_a_model_on_the_gold_that_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xner.evaluation import study_run
+
+    asked: list[int] = []
+
+    def predict(model: object, gold: Sequence[Any], engine: object) -> list[Any]:
+        asked.append(len(gold))
+        return [["O"] * len(each.tags) for each in gold]
+
+    monkeypatch.setattr(study_run, "_train_tagger", lambda recipe: {"seconds": 100.0})
+    monkeypatch.setattr(study_run, "predict", predict)
+    miniature.write_tagged(tmp_path / "test.de.conll", "test", LANG, 3)
+    miniature.write_tagged(tmp_path / "more.de.conll", "test", LANG, 4)
+    settings = recipe(tmp_path, tmp_path / "out")
+    for keep, names in ((True, ["mini"]), (True, ["mini", "more"]), (False, ["more", "mini"])):
+        first = settings["languages"][0]["gold"][0]
+        paths = {"mini": first["path"], "more": str(tmp_path / "more.de.conll")}
+        settings["languages"][0]["gold"] = [
+            {**first, "name": name, "path": paths[name]} for name in names
+        ]
+        run = supervised_alone({**settings, "keep_models": keep})
+        for name in run.pending():
+            run(name)
+        assert [(each.gold, len(each.counts)) for each in run.results()] == [
+            (name, {"mini": 3, "more": 4}[name]) for name in names
+        ]
+    assert asked == [3, 4]
 
 
 @pytest.mark.slow
@@ -229,8 +272,8 @@ def test_run_study_killed_and_resumed_equals_undisturbed(world: Path, tmp_path: 
     # The same names of steps, the same figures, to the last sentence.
     assert results_of(killed) == results_of(undisturbed)
     assert all(
-        pq.read_table(killed / "steps" / name / "scores.parquet").equals(
-            pq.read_table(undisturbed / "steps" / name / "scores.parquet")
+        pq.read_table(killed / "steps" / name / "scores").equals(
+            pq.read_table(undisturbed / "steps" / name / "scores")
         )
         for name in after
     )

@@ -6,6 +6,7 @@ supervised upper bound). A step is one job's recipe, in which ``step:NAME`` stan
 another step, and bare ``step:`` for its own. Its name is a hash of the recipe and of the content of
 what it reads, data and models, wherever these lie: what two cells share is one step, a grid that
 grows finds its finished steps again, and a step is never taken for one with other settings or data.
+Gold is not in that name: a set that comes later is one more to score a model on that is trained.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ AXES = ("encoder", "teacher", "aligner", "loss", "initialisation", "size", "doma
 _OWN = "step:"
 _REFERENCE = re.compile(r"step:([^/]*)(.*)")
 
-# Settings of a recipe that say how fast and where, and not what comes out.
-_ELSEWHERE = OptimizationConfig.ELSEWHERE | {"engine"}
+# Settings of a recipe that say how fast and where, and not what comes out; and the gold sets, for
+# the scores of each lie in the step of their model under a name of their own.
+_NOT_DECIDING = OptimizationConfig.ELSEWHERE | {"engine", "gold"}
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,16 @@ Finder = Callable[[str], Input]
 
 
 class Scoring(Record):
-    """Score a model on gold, once it is trained where ``training`` is given."""
+    """Score a model on gold, once it is trained where ``training`` is given.
 
+    ``gold``: the sets of the language, by the names of their scores.
+    """
+
+    lang: str
     model: str
     max_length: int
     training: TrainTaggerConfig | None = None
-    gold: list[GoldConfig]
+    gold: dict[str, GoldConfig]
 
 
 @dataclass(frozen=True)
@@ -344,11 +350,13 @@ class _Plan:
     def _scoring(
         self, model: str, language: StudyLanguageConfig, training: TrainTaggerConfig | None = None
     ) -> Scoring:
+        sources = self._sources(language.gold)
         return Scoring(
+            lang=language.lang,
             model=model,
             max_length=self._config.max_length,
             training=training,
-            gold=self._sources(language.gold),
+            gold={f"{each.name}-{self._digest(each)}": each for each in sources},
         )
 
     def _score(self, cell: Cell, recipe: Scoring) -> None:
@@ -368,12 +376,15 @@ class _Plan:
 
     def _step(self, kind: Kind, title: str, recipe: Record) -> str:
         """Take a step up; what stands for its folder in other recipes."""
-        values = _deciding(recipe.model_dump(mode="json"))
-        deciding = _replaced(values, lambda text: self._contents.get(text, text))
-        digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
-        name = f"{kind}-{digest[:16]}"
+        name = f"{kind}-{self._digest(recipe)}"
         self._steps.setdefault(name, Step(kind, recipe, name, title))
         return _OWN + name
+
+    def _digest(self, recipe: Record) -> str:
+        """A hash of what a recipe decides, and of the content of what it reads."""
+        values = _deciding(recipe.model_dump(mode="json"))
+        deciding = _replaced(values, lambda text: self._contents.get(text, text))
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _in_process(optimization: OptimizationConfig, **changes: Any) -> OptimizationConfig:
@@ -384,7 +395,7 @@ def _in_process(optimization: OptimizationConfig, **changes: Any) -> Optimizatio
 def _deciding(values: Any) -> Any:
     """A recipe's values less what cannot change its result."""
     if isinstance(values, Mapping):
-        return {key: _deciding(each) for key, each in values.items() if key not in _ELSEWHERE}
+        return {key: _deciding(each) for key, each in values.items() if key not in _NOT_DECIDING}
     return [_deciding(each) for each in values] if isinstance(values, list) else values
 
 

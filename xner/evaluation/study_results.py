@@ -48,7 +48,7 @@ class Result:
 
     ``step``: the name of the step that trained and scored its model, which is another cell's too
     where both ask for the same; ``sentences``: how many the model was trained on, those held out
-    for selection included; ``seconds``: of training and scoring.
+    for selection included; ``training_seconds``: of the model, whatever it is scored on.
     """
 
     cell: Cell
@@ -56,7 +56,8 @@ class Result:
     gold: str
     counts: SentenceCounts
     sentences: int
-    seconds: float
+    training_seconds: float
+    scoring_seconds: float
 
     @cached_property
     def scores(self) -> Counts:
@@ -340,7 +341,8 @@ def rows(results: Iterable[Result]) -> list[Mapping[str, Any]]:
             "gold": each.gold,
             "sentences": each.sentences,
             **each.scores.to_dict(),
-            "seconds": each.seconds,
+            "training_seconds": each.training_seconds,
+            "scoring_seconds": each.scoring_seconds,
         }
         for each in results
     ]

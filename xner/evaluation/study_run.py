@@ -1,8 +1,7 @@
 """The steps of a study carried out: each is a job's own code, in one process, into one folder.
 
-A step is done when its job's last file stands in its folder. Scores are one file,
-``scores.parquet``: the counts of every sentence, and in the footer whose they are and what they
-took.
+A step is done when its job's last file stands in its folder. Scores are a file a gold set, in
+``scores``: the counts of every sentence, and in the footer whose they are and what they took.
 
 The process that plans a study and hands out its steps does none of them: what needs torch is
 imported where it is done.
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -54,11 +53,9 @@ from xner.text.languages import language_of
 if TYPE_CHECKING:
     from xner.training.loop import Progress
 
-_SCORES = "scores.parquet"
 _RECORD_KEY = "xner.study"
 _COUNTS = pa.schema(
     [
-        pa.field("gold", pa.string(), nullable=False),
         pa.field("sentence", pa.int32(), nullable=False),
         *(
             pa.field(name, pa.int32(), nullable=False)
@@ -69,13 +66,12 @@ _COUNTS = pa.schema(
 
 _LANGUAGES = pa.schema([PAIRS.field(name) for name in ("source_lang", "target_lang")])
 
-# The file that each kind of step writes last.
+# The file that each kind of step writes last; a step that scores has one for each gold set.
 _MARKS: Mapping[Kind, str] = {
     "teacher": TRAINING_FILE,
     "aligner": TRAINING_FILE,
     "words": SETTINGS_FILE,
     "projection": SUMMARY_FILE,
-    "score": _SCORES,
 }
 
 
@@ -108,7 +104,7 @@ class StudyRun:
         return {
             name
             for name, step in self.study.steps.items()
-            if f"{name}/{_MARKS[step.kind]}" in there
+            if all(f"{name}/{mark}" in there for mark in _marks(step))
         }
 
     def pending(self) -> dict[str, list[str]]:
@@ -138,56 +134,74 @@ class StudyRun:
         return step.resolved(self.steps.location, **changes)
 
     def score(self, step: Step) -> None:
-        """Train the cell's model where it has one of its own, and score it on every gold set."""
+        """Train the cell's model where it has one of its own; score it where it has no score yet.
+
+        A model that was kept, or that its process left behind, is trained already.
+        """
         recipe = cast(Scoring, self.recipe(step))
+        folder = self.steps / step.name
         sentences, seconds = 0, 0.0
         if recipe.training is not None:
             # What a process took that was killed counts as well.
             seconds = _train_tagger(recipe.training)["seconds"]
             data = Folder.at(recipe.model).require_record(DATA_FILE)
             sentences = sum(each["sentences"] for each in data["data"] + data["dev"])
-        started = time.perf_counter()
         model = ModelConfig(
             model=recipe.model,
             max_length=recipe.max_length,
             batch_tokens=self.config.batch_tokens,
         )
-        tables = []
-        for source in recipe.gold:
+        for key, source in recipe.gold.items():
+            if folder.exists(_scores(key)):
+                continue
+            started = time.perf_counter()
             gold = GoldSet.read(source).sentences
             predicted = predict(model, gold, EngineConfig(kind="inline"))
             wanted = tagged_words([each.tags for each in gold])
             found = tagged_words(comparable(predicted, {}, source.not_annotated))
-            counts = sentence_counts(wanted, found)
-            columns = [np.full(len(gold), source.name), np.arange(len(gold)), *counts.T]
-            tables.append(pa.table(dict(zip(_COUNTS.names, columns, strict=True))).cast(_COUNTS))
-        folder = self.steps / step.name
-        record = {
-            "cells": [asdict(c) for c, name in self.study.cells.items() if name == step.name],
-            "sentences": sentences,
-            "seconds": seconds + time.perf_counter() - started,
-        }
-        folder.publish_table(_SCORES, pa.concat_tables(tables), {_RECORD_KEY: json.dumps(record)})
+            columns = [np.arange(len(gold)), *sentence_counts(wanted, found).T]
+            table = pa.table(dict(zip(_COUNTS.names, columns, strict=True))).cast(_COUNTS)
+            record = {
+                "cells": [asdict(c) for c, name in self.study.cells.items() if name == step.name],
+                "sentences": sentences,
+                "training_seconds": seconds,
+                "scoring_seconds": time.perf_counter() - started,
+            }
+            folder.publish_table(_scores(key), table, {_RECORD_KEY: json.dumps(record)})
         if recipe.training is not None and not self.config.keep_models:
             folder.remove_all("model")
 
     def _read(self, cell: Cell, name: str) -> list[Result]:
         folder = self.steps / name
-        record = json.loads(folder.read_footer(_SCORES)[_RECORD_KEY])
-        table = folder.read_table(_SCORES, _COUNTS)
-        names = np.array(table["gold"].to_pylist())
-        counts = np.stack([table[each].to_numpy() for each in _COUNTS.names[2:]], axis=1)
-        return [
-            Result(
-                cell=cell,
-                step=name,
-                gold=gold,
-                counts=counts[names == gold].astype(np.int64),
-                sentences=record["sentences"],
-                seconds=record["seconds"],
+        found = []
+        for key, source in cast(Scoring, self.study.steps[name].recipe).gold.items():
+            record = json.loads(folder.read_footer(_scores(key))[_RECORD_KEY])
+            table = folder.read_table(_scores(key), _COUNTS)
+            counts = np.stack([table[each].to_numpy() for each in _COUNTS.names[1:]], axis=1)
+            found.append(
+                Result(
+                    cell=cell,
+                    step=name,
+                    gold=source.name,
+                    counts=counts.astype(np.int64),
+                    sentences=record["sentences"],
+                    training_seconds=record["training_seconds"],
+                    scoring_seconds=record["scoring_seconds"],
+                )
             )
-            for gold in dict.fromkeys(names.tolist())
-        ]
+        return found
+
+
+def _scores(key: str) -> str:
+    """The file of a model's scores on the gold set that is known by ``key``."""
+    return f"scores/{key}.parquet"
+
+
+def _marks(step: Step) -> Iterable[str]:
+    """The files without which a step is not done."""
+    if step.kind == "score":
+        return map(_scores, cast(Scoring, step.recipe).gold)
+    return [_MARKS[step.kind]]
 
 
 def data_at(path: str) -> Input:

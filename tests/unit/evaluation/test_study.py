@@ -191,6 +191,25 @@ def test_study_names_follow_the_content_of_what_is_read() -> None:
     assert set(moved.steps) == names
 
 
+def test_study_names_of_steps_do_not_follow_the_gold_but_those_of_scores_do() -> None:
+    def scores(study: Study) -> dict[str, set[str]]:
+        recipes: Any = {n: step.recipe for n, step in study.steps.items() if step.kind == "score"}
+        return {name: set(recipe.gold) for name, recipe in recipes.items()}
+
+    small, more = scores(planned(config(languages=[GERMAN]))), {"name": "h", "path": "more.de"}
+    one = {**GERMAN, "gold": [GOLD, {**more, "lang": "de"}]}
+    grown = scores(planned(config(languages=[one])))
+    assert set(grown) == set(small)
+    assert all(small[name] < keys and len(keys) == 2 for name, keys in grown.items())
+    # Other labels in the file, or read in another way: other scores.
+    for other in (
+        planned(config(languages=[GERMAN]), data=changed("gold.de")),
+        planned(config(languages=[{**GERMAN, "gold": [{**GOLD, "not_annotated": ["MISC"]}]}])),
+    ):
+        assert set(scores(other)) == set(small)
+        assert all(not keys & small[name] for name, keys in scores(other).items())
+
+
 def test_study_names_follow_the_encoder_of_word_links() -> None:
     grid = {"encoders": ["a"], "aligners": [{"links": {"kind": "similarity", "model": "c"}}]}
     study = planned(config(grid=grid))

@@ -90,7 +90,8 @@ def test_findings_of_run_study(tmp_path: Path) -> None:
             "mini",
             np.tile([number + 1, 1, 1], (20, 1)),
             size,
-            1.0,
+            training_seconds=1.0,
+            scoring_seconds=1.0,
         )
         for number, size in enumerate((10, 100))
         for seed in (0, 1)

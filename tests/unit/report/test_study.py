@@ -29,9 +29,9 @@ def results(sizes: tuple[int | None, ...] = (10, None)) -> list[Result]:
     ):
         cell = Cell("student", "de", HOSTILE, "hmm", "gce", "teacher", size, domain, seed)
         counts = np.tile([number + 1, 1, 1], (20, 1)).astype(np.int64)
-        found.append(Result(cell, str(cell), "mini", counts, sentences=size or 1000, seconds=1.0))
+        found.append(Result(cell, str(cell), "mini", counts, size or 1000, 1.0, 1.0))
     reference = Cell("transfer", "de", HOSTILE)
-    found.append(Result(reference, "transfer", "mini", np.ones((20, 3), np.int64), 0, 1.0))
+    found.append(Result(reference, "transfer", "mini", np.ones((20, 3), np.int64), 0, 1.0, 1.0))
     return found
 
 
