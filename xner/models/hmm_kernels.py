@@ -144,12 +144,16 @@ def forward_backward(emissions, null_emissions, p_null, jumps, posteriors, expec
 
     ``posteriors`` [emitted word, state] is written; the expected number of jumps of each width is
     added to ``expected_jumps`` [NUM_JUMPS]. Rabiner 1989, scaled.
+
+    The innermost loops run along rows and keep no sum of their own: such loops become vector
+    instructions without any change to the order of sums.
     """
     num_words, num_states = emissions.shape
     emitted = np.empty((num_words, num_states))
     skipped = np.empty((num_words, num_states))
     scales = np.empty(num_words)
     transitions = np.empty((num_states, num_states))
+    reversed_ = np.empty((num_states, num_states))
     for i in range(num_states):
         total = 0.0
         for k in range(num_states):
@@ -157,6 +161,7 @@ def forward_backward(emissions, null_emissions, p_null, jumps, posteriors, expec
             total += transitions[i, k]
         for k in range(num_states):
             transitions[i, k] /= total
+            reversed_[k, i] = transitions[i, k]
     previous = np.empty(num_states)
     total = 0.0
     for i in range(num_states):
@@ -186,8 +191,10 @@ def forward_backward(emissions, null_emissions, p_null, jumps, posteriors, expec
             skipped[j, i] /= scale
             previous[i] = emitted[j, i] + skipped[j, i]
 
+    # Posteriors of each two states in a row, summed over the words, less the transition.
+    moved = np.zeros((num_states, num_states))
     beta = np.ones(num_states)
-    earlier = np.empty(num_states)
+    following = np.empty(num_states)
     weights = np.empty(num_states)
     for j in range(num_words - 1, -1, -1):
         total = 0.0
@@ -198,19 +205,24 @@ def forward_backward(emissions, null_emissions, p_null, jumps, posteriors, expec
             posteriors[j, i] = emitted[j, i] * beta[i] / total
         if j == 0:
             break
+        for k in range(num_states):
+            weights[k] = emissions[j, k] * beta[k] * (1.0 - p_null) / scales[j]
+        following[:] = 0.0
+        for k in range(num_states):
+            for i in range(num_states):
+                following[i] += reversed_[k, i] * weights[k]
         for i in range(num_states):
-            weights[i] = emissions[j, i] * beta[i] * (1.0 - p_null) / scales[j]
+            beta[i] = following[i] + beta[i] * p_null * null_emissions[j] / scales[j]
+        weights /= total
         for i in range(num_states):
             p = emitted[j - 1, i] + skipped[j - 1, i]
-            following = 0.0
-            for k in range(num_states):
-                following += transitions[i, k] * weights[k]
             if p > 1e-6:
                 for k in range(num_states):
-                    width = min(max(k - i, -MAX_JUMP), MAX_JUMP) + MAX_JUMP
-                    expected_jumps[width] += p * transitions[i, k] * weights[k] / total
-            earlier[i] = following + beta[i] * p_null * null_emissions[j] / scales[j]
-        beta[:] = earlier
+                    moved[i, k] += p * weights[k]
+    for i in range(num_states):
+        for k in range(num_states):
+            width = min(max(k - i, -MAX_JUMP), MAX_JUMP) + MAX_JUMP
+            expected_jumps[width] += transitions[i, k] * moved[i, k]
 
 
 @kernel(

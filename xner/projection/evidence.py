@@ -22,17 +22,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from anyascii import anyascii
 
 from xner.config import EvidenceConfig
 from xner.projection.decode import Candidate, brackets, paired_mark, stored_score
+from xner.projection.spelling import Letters
 from xner.text.pairs import SentencePair
 from xner.text.words import Span, folded, is_cased, is_unspaced, segment, words_in
 
@@ -118,9 +118,13 @@ def collect(
     )
     # Those of most mentions are the same.
     spans_of = cache(target.spans)
+    words = [words_in(*mention, pair.source_words) for mention in mentions]
+    spelled = target.spelled(
+        [[pair.source[slice(*pair.source_words[i])] for i in mine] for mine in words]
+    )
     return [
-        _evidence(pair, target, spans_of, mention, links, linked, of_mention)
-        for mention, of_mention in zip(mentions, likely, strict=True)
+        _evidence(pair, target, spans_of, *of_mention, links, linked)
+        for of_mention in zip(mentions, words, spelled, likely, strict=True)
     ]
 
 
@@ -129,18 +133,20 @@ def _evidence(
     target: _Target,
     spans_of: Callable[[int], tuple[Indices, Indices]],
     mention: Span,
+    mine: range,
+    spelled: Floats,
+    likely: Floats,
     links: Floats,
     linked: Floats,
-    likely: Floats,
 ) -> Evidence:
-    """The evidence of one mention; ``linked`` [target words] is the sum of all links."""
-    start, end = mention
-    mine = words_in(start, end, pair.source_words)
-    name = pair.source[start:end]
+    """The evidence of one mention, whose words are ``mine``.
+
+    ``spelled``, ``likely``, ``linked`` [target words]: how like the mention's words each is, what
+    the entity aligner says of it, and the sum of all its links.
+    """
+    name = pair.source[slice(*mention)]
     inside = links[mine.start : mine.stop].sum(0)
     outside = linked - inside
-    names = [pair.source[a:b] for a, b in pair.source_words[mine.start : mine.stop]]
-    spelled = np.array([_spelled(names, word) for word in target.words])
     longest = max(_MAX_WORDS, 2 * len(mine))
     if target.is_unspaced:
         longest = max(longest, _MAX_LETTERS, 3 * len(name) // 2)
@@ -162,8 +168,7 @@ def _evidence(
     first_guess = by_links + by_aligner + _within(spelled, firsts, stops) / (stops - firsts)
     kept = np.sort(np.argsort(-first_guess, kind="stable")[:_MAX_WEIGHED])
     spans = np.stack([target.bounds[firsts[kept], 0], target.bounds[stops[kept] - 1, 1]], axis=1)
-    texts = [pair.target[a:b] for a, b in spans.tolist()]
-    spelling = np.array([letters_shared(name, text) for text in texts])
+    (spelling,) = target.letters.shared([name], firsts[kept], stops[kept])
     columns = [by_links[kept], by_aligner[kept], spelling, capitals[kept]]
     return Evidence(
         name=tuple(folded(name[a:b]) for a, b in segment(name)),
@@ -218,62 +223,70 @@ def weigh(evidence: Sequence[Sequence[Evidence]], config: EvidenceConfig) -> lis
 def _weigh(
     evidence: Sequence[Evidence], sentences: Sequence[int], config: EvidenceConfig
 ) -> list[Weighed]:
+    sizes = [len(each.spans) for each in evidence]
+    mention_of = np.repeat(np.arange(len(evidence)), sizes)
     weights = np.array([getattr(config, name) for name in WITNESSES])
-    alone = [each.witnesses @ weights for each in evidence]
-    agreement: list[Floats] = [np.zeros(len(each)) for each in alone]
-    probabilities = [_softmax(odds, config.absent) for odds in alone]
-    for _ in range(_ROUNDS if config.agreement else 0):
-        agreement = _agreement(evidence, sentences, probabilities)
-        probabilities = [
-            _softmax(own + config.agreement * others, config.absent)
-            for own, others in zip(alone, agreement, strict=True)
-        ]
-    return [Weighed(*each) for each in zip(evidence, agreement, probabilities, strict=True)]
+    nothing = np.zeros((0, len(WITNESSES)))
+    alone = np.concatenate([nothing, *(each.witnesses for each in evidence)]) @ weights
+
+    def shares(odds: Floats) -> Floats:
+        highest = np.full(len(evidence), float(config.absent))
+        np.maximum.at(highest, mention_of, odds)
+        grown = np.exp(odds - highest[mention_of])
+        total = np.exp(config.absent - highest)
+        total += np.bincount(mention_of, grown, len(evidence))
+        found: Floats = grown / total[mention_of]
+        return found
+
+    agreement: Floats = np.zeros(len(alone))
+    probabilities = shares(alone)
+    if config.agreement:
+        others = _Others.of(evidence, sentences)
+        for _ in range(_ROUNDS):
+            agreement = others.agreement(probabilities)
+            probabilities = shares(alone + config.agreement * agreement)
+    bounds = np.cumsum(sizes)[:-1]
+    parts = (np.split(values, bounds) for values in (agreement, probabilities))
+    return [Weighed(*each) for each in zip(evidence, *parts, strict=True)] if evidence else []
 
 
-def letters_shared(first: str, second: str) -> float:
-    """Dice coefficient of the two texts' letter bigrams, romanised, borders counted: [0, 1].
+@dataclass(frozen=True, eq=False)
+class _Others:
+    """What each candidate of a shard hears from mentions of its name in other sentences.
 
-    Case, spaces and diacritics do not count.
+    ``alike`` [candidates]: a number that candidates of the same name share that have the same
+    words; ``here`` [candidates]: one that they share within a sentence. ``mentions`` [candidates]:
+    how many mentions the name has in other sentences.
     """
-    a, b = _bigrams(first), _bigrams(second)
-    shared = sum(min(count, b[bigram]) for bigram, count in a.items() if bigram in b)
-    return 2 * shared / (a.total() + b.total())
 
+    alike: Indices
+    here: Indices
+    mentions: Indices
 
-def _agreement(
-    evidence: Sequence[Evidence], sentences: Sequence[int], probabilities: Sequence[Floats]
-) -> list[Floats]:
-    """For each candidate the share of the name's mentions in other sentences that say the same."""
-    everywhere: defaultdict[Key, _Said] = defaultdict(_Said)
-    in_sentence: defaultdict[tuple[int, Key], _Said] = defaultdict(_Said)
-    for each, sentence, own in zip(evidence, sentences, probabilities, strict=True):
-        for said in (everywhere[each.name], in_sentence[sentence, each.name]):
-            said.num_mentions += 1
-            for phrase, p in zip(each.phrases, own.tolist(), strict=True):
-                said.phrases[phrase] += p
-    found: list[Floats] = []
-    for each, sentence in zip(evidence, sentences, strict=True):
-        all_said, here = everywhere[each.name], in_sentence[sentence, each.name]
-        others = all_said.num_mentions - here.num_mentions + _UNDECIDED
-        agreed = [all_said.phrases[phrase] - here.phrases[phrase] for phrase in each.phrases]
-        found.append(np.array(agreed) / others)
-    return found
+    @classmethod
+    def of(cls, evidence: Sequence[Evidence], sentences: Sequence[int]) -> _Others:
+        """Those of the mentions, each of which is in one of the ``sentences``."""
+        everywhere = Counter(each.name for each in evidence)
+        in_sentence = Counter(
+            (sentence, each.name) for sentence, each in zip(sentences, evidence, strict=True)
+        )
+        numbers: defaultdict[Any, int] = defaultdict(lambda: len(numbers))
+        alike, here, mentions = [], [], []
+        for sentence, each in zip(sentences, evidence, strict=True):
+            number = everywhere[each.name] - in_sentence[sentence, each.name]
+            for phrase in each.phrases:
+                alike.append(numbers[each.name, phrase])
+                here.append(numbers[sentence, alike[-1]])
+                mentions.append(number)
+        return cls(*(np.array(each, np.int64) for each in (alike, here, mentions)))
 
-
-@dataclass(slots=True)
-class _Said:
-    """What mentions of a name say: their number, and the sum of each phrase's probabilities."""
-
-    num_mentions: int = 0
-    phrases: Counter[Key] = field(default_factory=Counter)
-
-
-def _softmax(odds: Floats, absent: float) -> Floats:
-    highest = max(absent, odds.max(initial=-np.inf))
-    grown: Floats = np.exp(odds - highest)
-    shares: Floats = grown / (grown.sum() + np.exp(absent - highest))
-    return shares
+    def agreement(self, probabilities: Floats) -> Floats:
+        """For each candidate the share of those mentions that say the same."""
+        said, said_here = (
+            np.bincount(group, probabilities)[group] for group in (self.alike, self.here)
+        )
+        found: Floats = (said - said_here) / (self.mentions + _UNDECIDED)
+        return found
 
 
 @dataclass(frozen=True)
@@ -287,6 +300,7 @@ class _Target:
     """
 
     words: Sequence[str]
+    letters: Letters
     keys: Sequence[str]
     bounds: Indices
     capital: Floats
@@ -310,6 +324,7 @@ class _Target:
                 closed[index] = -1
         return cls(
             words=words,
+            letters=Letters.of(words),
             keys=[_prefix(word) for word in words],
             bounds=np.array(pair.target_words, dtype=np.int64).reshape(-1, 2),
             capital=np.array([_capital(word) for word in words]),
@@ -319,6 +334,20 @@ class _Target:
             brackets=brackets(pair.target, pair.target_words),
             is_unspaced=2 * sum(map(is_unspaced, words)) > len(words),
         )
+
+    def spelled(self, mentions: Sequence[Sequence[str]]) -> Floats:
+        """How like the likest of a mention's words each word is, [mentions, words].
+
+        ``mentions`` are of words; short ones must be the same.
+        """
+        places = np.arange(len(self.words))
+        names = list(dict.fromkeys(chain.from_iterable(mentions)))
+        alike = dict(zip(names, self.letters.shared(names, places, places + 1), strict=True))
+        for name in names:
+            if len(name) <= 2:
+                alike[name] = np.array([word == name for word in self.words], float)
+        nothing = np.zeros(len(places))
+        return np.array([np.max([nothing, *(alike[n] for n in mine)], axis=0) for mine in mentions])
 
     def spans(self, max_words: int) -> tuple[Indices, Indices]:
         """First words, and words after the last, of the spans that may be a mention."""
@@ -367,27 +396,6 @@ def _capital(word: str) -> float:
     if word[0].isupper() or word[0].isdigit():
         return 1.0
     return 0.0 if word[0].islower() and is_cased(word[0]) else 0.5
-
-
-def _spelled(names: Sequence[str], word: str) -> float:
-    """How like the likest of a name's words a word is; short words must be the same."""
-    return max(
-        (_alike(name, word) if len(name) > 2 else float(name == word) for name in names),
-        default=0.0,
-    )
-
-
-@lru_cache(maxsize=262_144)
-def _alike(first: str, second: str) -> float:
-    return letters_shared(first, second)
-
-
-@lru_cache(maxsize=65_536)
-def _bigrams(text: str) -> Counter[str]:
-    # A transliterated name has its letters back in Latin script; where one writes no spaces, words
-    # of a name are told apart by nothing.
-    bounded = f"^{anyascii(text).lower().replace(' ', '')}$"
-    return Counter(bounded[i : i + 2] for i in range(len(bounded) - 1))
 
 
 @lru_cache(maxsize=65_536)

@@ -15,7 +15,6 @@ from xner.projection.evidence import (
     WITNESSES,
     Weighed,
     collect,
-    letters_shared,
     weigh,
 )
 from xner.projection.quality import from_alignments, to_alignments
@@ -291,13 +290,6 @@ def test_evidence_of_an_empty_target() -> None:
     (evidence,) = collect(pair, [(0, 6)], np.zeros((1, 0), np.float32), np.zeros((1, 0)))
     ((weighed,),) = weigh([[evidence]], EvidenceConfig())
     assert weighed.best(3) == []
-
-
-def test_evidence_letters_shared() -> None:
-    assert letters_shared("Berlin", "berlin") == 1
-    assert letters_shared("abc", "xyz") == 0
-    # ^a ab bc c$ against ^a ab bd d$
-    assert letters_shared("abc", "abd") == pytest.approx(2 * 2 / 8)
 
 
 TEXTS = st.text("abAB .,()-„“北京é'", max_size=24)
