@@ -50,6 +50,7 @@ def test_benchmark_table_is_whole(tmp_path: Path) -> None:
     for name in ("batched_pipelines", "unbatched", "batched_pipelines_over_single_layout"):
         assert summary["ratios"][name] > 0
         assert name in ran.stdout
+    assert {"ours", "word_links"} < set(summary["pairs_per_second"])
     assert "simalign" in summary["left_out"]["simalign"]
     assert summary["ratios"]["simalign"] is None
     assert summary["pairs"] == 12

@@ -31,6 +31,7 @@ from xner.config import (
     AlignerConfig,
     BenchmarkConfig,
     EngineConfig,
+    LinksConfig,
     OptimizationConfig,
     PoolConfig,
     ProjectConfig,
@@ -43,7 +44,7 @@ from xner.corpora import miniature
 from xner.engine.recipes import CorpusProjection
 from xner.engine.stages import Align, Label, Project
 from xner.errors import ConfigError
-from xner.models import aligner_tools
+from xner.models import aligner_tools, hmm
 from xner.models.aligner import new_network, save_aligner
 from xner.models.baselines import EntityByEntity, PipelineTeacher
 from xner.models.encoder import pick_device, pick_precision
@@ -295,6 +296,13 @@ class _Bench:
         folder = self._models.packed if layout == "packed" else self._models.single
         return Label(teacher), Align(AlignerConfig.model_validate({"model": str(folder), **how}))
 
+    def _word_links(self) -> Align:
+        """The stage with word links alone, of a word aligner that knows these very pairs."""
+        texts = zip(*(self._pairs[side].to_pylist() for side in ("source", "target")), strict=True)
+        folder = Folder.at(str(self._folder / "links"))
+        hmm.train(list(texts), ("en", "de"), hmm.WordAlignerSettings()).aligner.save(folder)
+        return Align(AlignerConfig(links=LinksConfig(model=folder.location)))
+
     def contest(self, report: Report, stack: ExitStack) -> _Contest:
         """All contestants take their turns, round by round."""
         ours = {"fp32": self._stages("packed")}
@@ -309,6 +317,7 @@ class _Bench:
             for name, precision in runs_of_ours.items()
             if precision in ours
         }
+        contestants["word_links"] = partial(self._word_links(), self._pairs)
         if _has_pipelines(self._config):
             single = self._stages("single")
             contestants["ours_single"] = partial(self._whole, *single)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,9 +28,10 @@ class Machine:
 
 
 def machine(device: str, precision: str, num_threads: int | None) -> Machine:
-    """The machine as a run finds it; sets the threads of torch where a number is given."""
+    """The machine as a run finds it; a number of threads is set, for torch and for word links."""
     if num_threads is not None:
         torch.set_num_threads(num_threads)
+        os.environ["OMP_NUM_THREADS"] = str(num_threads)
     found = pick_device(device)
     name = torch.cuda.get_device_name(found) if found.type == "cuda" else "cpu"
     kind = pick_precision(precision, found)
