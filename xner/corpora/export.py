@@ -26,6 +26,7 @@ from xner.shards.ledger import (
     footers_of_each,
     input_shards,
     record_of,
+    require_made_of,
     require_numbering,
     statistics_in,
 )
@@ -165,11 +166,6 @@ def _versions(config: ExportConfig, made_by: Mapping[str, Any]) -> dict[str, str
             f"pairs {folder}: no {RUN_FILE} of prepare_corpus; name its output, which holds the "
             "folders of the language pairs"
         )
-    whole = record.get("fingerprint")
-    made_of = made_by.get("pairs", whole)
-    # Of the pairs of one language the shards know the fingerprint and the folder, older ones only
-    # the folder, which lies in that of the record.
-    if made_of != whole and not str(made_of).startswith((f"{whole}/", f"{folder}/")):
-        raise ConfigError(f"pairs {folder}: {config.pseudo} was made of other pairs")
+    require_made_of(made_by, folder, config.pseudo)
     found = (_ARCHIVE.search(str(path)) for path in archives)
     return {each[1]: each[2] for each in found if each is not None}

@@ -7,7 +7,7 @@ a shard's and the sample's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from xner.report.last_run import last_run
 from xner.report.plots import score_plot
 from xner.report.sample import Sample
 from xner.report.terminal import as_text
-from xner.shards.ledger import RUN_FILE, SUMMARY_FILE, input_shards, record_of
+from xner.shards.ledger import RUN_FILE, SUMMARY_FILE, input_shards, record_of, require_made_of
 from xner.shards.schema import PSEUDO, SINCE_VERSION_3
 from xner.shards.storage import Folder
 
@@ -81,7 +81,7 @@ class CorpusReport:
             tuple(names),
             made_by,
             _rules(pseudo, made_by),
-            () if config.pairs is None else tuple(_prepared(Folder.at(config.pairs))),
+            tuple(_prepared(config, made_by)),
             tuple(part for location in config.results for part in findings(location)),
             tuple(last_run(pseudo)),
         )
@@ -145,8 +145,12 @@ def _rules(pseudo: Folder, made_by: Mapping[str, Any]) -> QualityConfig | None:
         ) from error
 
 
-def _prepared(pairs: Folder) -> Iterator[Mapping[str, Any]]:
-    """What became of the pairs of each archive."""
+def _prepared(config: ReportConfig, made_by: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What became of the pairs of each archive. Raises ConfigError for other pairs."""
+    if config.pairs is None:
+        return
+    pairs = Folder.at(config.pairs)
+    require_made_of(made_by, pairs, config.pseudo)
     names = pairs.names(SUMMARY_FILE)
     if not names:
         raise ConfigError(f"pairs {pairs}: no {SUMMARY_FILE} of prepare_corpus below here")
@@ -164,14 +168,25 @@ def _prepared(pairs: Folder) -> Iterator[Mapping[str, Any]]:
             ) from error
 
 
+def _enumerated(languages: Collection[Sequence[str]]) -> str:
+    return ", ".join(sorted("-".join(pair) for pair in languages))
+
+
 def _funnel(census: Census, prepared: Sequence[Mapping[str, Any]]) -> list[Step]:
     """From what was read to what is kept, with what was lost for which reason.
 
     The archives of a preparation that are of other languages than the rows are left out. Raises
-    ConfigError for a preparation that wrote fewer pairs than there are rows: it is another one.
+    ConfigError for a preparation that has none of theirs, or wrote fewer pairs than there are rows:
+    it is another one.
     """
     steps = []
     languages = {group[:2] for group in census.rows}
+    read = {(archive["source_lang"], archive["target_lang"]) for archive in prepared}
+    if read and languages and read.isdisjoint(languages):
+        raise ConfigError(
+            f"pairs: {_enumerated(read)} were prepared, but {_enumerated(languages)} are labelled; "
+            "these are other pairs"
+        )
     prepared = [
         archive
         for archive in prepared

@@ -181,6 +181,23 @@ def record_of(inputs: Folder) -> dict[str, Any]:
     return {**record, "fingerprint": f"{record['fingerprint']}/{inputs.name}"}
 
 
+def require_made_of(made_by: Mapping[str, Any], pairs: Folder, where: str) -> None:
+    """Refuse pairs other than those that shards were made of, by what both records say.
+
+    ``pairs`` is the output of prepare_corpus or the folder of a language pair in it. Where a record
+    is silent nothing is refused. Raises ConfigError.
+    """
+    made_of = made_by.get("pairs")
+    fingerprint = record_of(pairs).get("fingerprint")
+    if made_of is None or fingerprint is None:
+        return
+    # Of the pairs of one language the shards know the fingerprint and the folder, older ones only
+    # the folder, which lies in that of the record or is it.
+    whole = str(fingerprint).partition("/")[0]
+    if not f"{made_of}/".startswith((f"{whole}/", f"{pairs}/")):
+        raise ConfigError(f"pairs {pairs}: {where} was made of other pairs")
+
+
 def require_numbering(footer: Mapping[str, str], where: str, tags: Sequence[str]) -> None:
     """Refuse a shard whose ``ner_tags`` do not number these tags, or the first of them.
 

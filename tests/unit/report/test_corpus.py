@@ -161,6 +161,27 @@ def test_report_refuses_what_was_read_for_other_pairs(
     config = ReportConfig(pseudo=str(pseudo), output=str(tmp_path), pairs=str(pairs))
     with pytest.raises(ConfigError, match="pairs: 5 were written, but 6 are labelled"):
         JOB["main"](config)
+    pairs.publish_json("summary.json", [{**archive, "target_lang": "zh"}])
+    with pytest.raises(ConfigError, match="pairs: en-zh were prepared, but en-de are labelled"):
+        JOB["main"](config)
+
+
+def test_report_refuses_pairs_that_the_shards_were_not_made_of(
+    shards: Callable[..., Folder], tmp_path: Path
+) -> None:
+    languages = {"source_lang": "en", "target_lang": "de"}
+    archive = {**languages, "read": 900, "refused": {}, "not_sampled": 0, "written": 900}
+    pairs = Folder.at(str(tmp_path / "pairs"))
+    pairs.publish_json("en-de/summary.json", [archive])
+    pairs.publish_json("run.json", {"job": "prepare_corpus", "fingerprint": "feed"})
+    pseudo = shards(str(tmp_path / "pseudo"), pairs="feed/en-de")
+    for location in (str(pairs), f"{pairs}/en-de"):
+        config = ReportConfig(pseudo=str(pseudo), output=str(tmp_path), pairs=location)
+        JOB["main"](config)
+        pairs.publish_json("run.json", {"job": "prepare_corpus", "fingerprint": "beef"})
+        with pytest.raises(ConfigError, match=r"pairs .*pseudo was made of other pairs"):
+            JOB["main"](config)
+        pairs.publish_json("run.json", {"job": "prepare_corpus", "fingerprint": "feed"})
 
 
 def test_report_tells_of_the_last_run_and_its_cluster(
