@@ -257,8 +257,13 @@ def _tmx_blocks(
     targets: list[str] = []
     refused: dict[int, str] = {}
     num_chars = 0
-    for texts in _units(stream, name, (archive.source_lang, archive.target_lang)):
+    num_units = num_lacking = 0
+    languages = archive.source_lang, archive.target_lang
+    others: set[str] = set()
+    for texts in _units(stream, name, languages, others):
+        num_units += 1
         if None in texts:
+            num_lacking += 1
             refused[len(sources)] = "missing_language"
         elif any(len(text.encode()) > MAX_LINE_BYTES for text in texts if text):
             refused[len(sources)] = "line_too_long"
@@ -272,10 +277,20 @@ def _tmx_blocks(
             sources, targets, refused, num_chars = [], [], {}, 0
     if sources:
         yield Block(first_unit, sources, targets, refused)
+    if num_units and num_lacking == num_units:
+        raise DataError(
+            f"{name}: none of its {num_units} units has both {' and '.join(languages)}; they are "
+            f"in {_few(sorted(others)) or 'no language'}"
+        )
 
 
-def _units(stream: IO[bytes], name: str, langs: tuple[str, str]) -> Iterator[list[str | None]]:
-    """Per translation unit its text in each language, None where it has none."""
+def _units(
+    stream: IO[bytes], name: str, langs: tuple[str, str], others: set[str]
+) -> Iterator[list[str | None]]:
+    """Per translation unit its text in each language, None where it has none.
+
+    ``others`` collects the codes of the languages that units without one of them have.
+    """
     content = _Bounded(stream, name)
     events = etree.iterparse(
         content,
@@ -293,7 +308,10 @@ def _units(stream: IO[bytes], name: str, langs: tuple[str, str]) -> Iterator[lis
                 _refuse_entities(unit, name)
                 first = False
             content.num_bytes = 0
-            yield [_segment(unit, lang, name) for lang in langs]
+            texts = [_segment(unit, lang, name) for lang in langs]
+            if None in texts:
+                others.update(map(_code, unit.iterchildren("{*}tuv")))
+            yield texts
             unit.clear()
             # What came before goes at every level: units may stand in elements of any kind.
             for element in (unit, *unit.iterancestors()):
@@ -318,11 +336,15 @@ def _refuse_entities(unit: Any, name: str) -> None:
 
 def _segment(unit: Any, lang: str, name: str) -> str | None:
     for variant in unit.iterchildren("{*}tuv"):
-        code = variant.get("{http://www.w3.org/XML/1998/namespace}lang") or variant.get("lang", "")
-        if _is_language(code, lang):
+        if _is_language(_code(variant), lang):
             segment = variant.find("{*}seg")
             return None if segment is None else _text(segment, name).strip(" \t\r\n")
     return None
+
+
+def _code(variant: Any) -> str:
+    """The language of a variant, as the file writes it."""
+    return str(variant.get("{http://www.w3.org/XML/1998/namespace}lang") or variant.get("lang", ""))
 
 
 def _text(element: Any, name: str) -> str:

@@ -359,6 +359,13 @@ def test_bitext_keeps_a_tmx_unit_without_the_language_as_refused(tmp_path: Path)
     assert refused == {2: "missing_language"}
 
 
+def test_bitext_of_a_tmx_in_other_languages_is_an_error(tmp_path: Path) -> None:
+    body = _unit(en="one", fr="un") + _unit(en="two", fr="deux") + _unit(en="three")
+    expected = r"x\.tmx: none of its 3 units has both en and de; they are in en, fr"
+    with pytest.raises(DataError, match=expected):
+        _read(_tmx(tmp_path, body), 2)
+
+
 def test_bitext_joins_tmx_text_and_leaves_native_codes_out(tmp_path: Path) -> None:
     marked = (
         'The <bpt i="1">&lt;b&gt;</bpt>big<ept i="1">&lt;/b&gt;</ept> '
