@@ -7,10 +7,11 @@ record is told in :mod:`xner.command_line`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from xner.text.iob2 import UNKNOWN
 from xner.text.languages import language_of
@@ -20,9 +21,30 @@ Count = Annotated[int, Field(ge=1)]
 BatchTokens = Count | Literal["auto"]
 Weight = Annotated[float, Field(ge=0.0)]
 Seed = Annotated[int, Field(ge=0)]
-Name = Annotated[str, Field(pattern=r"^[^\W_][\w .+-]*$")]
 LabelMap = dict[str, Annotated[str, Field(min_length=1)]]
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(_[A-Za-z]+)?$")]
+
+
+def _of_form(pattern: str, expected: str) -> AfterValidator:
+    """Refuses text that does not match, in words that say what would be right."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(f"expected {expected}, found {text!r}")
+        return text
+
+    return AfterValidator(check)
+
+
+Name = Annotated[
+    str,
+    _of_form(
+        r"[^\W_][\w .+-]*", "a name that begins with a letter or digit and has only those and _ .+-"
+    ),
+]
+Language = Annotated[
+    str,
+    _of_form(r"[a-z]{2,3}(_[A-Za-z]+)?", "a language as OPUS writes it, such as de, ast or zh_CN"),
+]
 
 
 class Record(BaseModel):

@@ -319,7 +319,7 @@ def test_evaluate_tagger_refuses_a_model_that_is_none(
         ({"models": []}, "at least 1 item"),
         ({"gold": [{"name": "a", "path": "x"}] * 2}, "gold: two are named 'a'"),
         ({"models": [{"name": "m", "model": "x"}] * 2}, "models: two are named 'm'"),
-        ({"gold": [{"name": "../a", "path": "x"}]}, "should match pattern"),
+        ({"gold": [{"name": "../a", "path": "x"}]}, "expected a name that begins with a letter"),
         ({"gold": [{"name": "a", "path": "x", "max_sentences": 5}]}, "gold a: max_sentences"),
         ({"gold": [{"name": "a", "path": "x", "repeat": 2}]}, "gold a: repeat is for"),
         (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -13,6 +16,7 @@ from xner.config import (
     BuildAlignmentSetConfig,
     LinksConfig,
     OptimizationConfig,
+    PrepareConfig,
     ProjectConfig,
     Record,
     RefilterConfig,
@@ -89,6 +93,13 @@ def test_config_has_no_empty_locations() -> None:
             RefilterConfig(pseudo=pseudo, output=output)
     with pytest.raises(ValidationError, match="at least 1 character"):
         TrainWordAlignerConfig(pairs=["in", ""], output="out")
+
+
+@pytest.mark.parametrize("code", ["zh-CN", "DE", "german", "en\n"])
+def test_config_says_how_languages_are_written(code: str) -> None:
+    expected = f"expected a language as OPUS writes it, such as de, ast or zh_CN, found {code!r}"
+    with pytest.raises(ConfigError, match=f"--target_langs 0: {re.escape(expected)}"):
+        load(PrepareConfig, None, {"target_langs": json.dumps([code]), "output": "o"})
 
 
 @pytest.mark.parametrize(
