@@ -264,8 +264,16 @@ def _differences(
         was, now = theirs.get(key), mine.get(key)
         if key in ("fingerprint", _VERSION_KEY) and not prefix:
             continue
-        if isinstance(was, Mapping) and isinstance(now, Mapping):
-            found += _differences(was, now, f"{prefix}{key}.")
+        inner_was, inner_now = _nested(was), _nested(now)
+        if inner_was is not None and inner_now is not None:
+            found += _differences(inner_was, inner_now, f"{prefix}{key}.")
         elif was != now:
             found.append((f"{prefix}{key}", was, now))
     return found
+
+
+def _nested(value: Any) -> Mapping[str, Any] | None:
+    """The record, or the tables by their numbers, that a value is; None where it is neither."""
+    if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
+        return {str(number): each for number, each in enumerate(value)}
+    return value if isinstance(value, Mapping) else None

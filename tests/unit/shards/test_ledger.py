@@ -99,6 +99,20 @@ def test_ledger_another_run_is_refused_with_what_differs(tmp_path: Path) -> None
     assert "precision" not in str(refusal.value)
 
 
+def test_ledger_says_which_of_many_tables_differs(tmp_path: Path) -> None:
+    data = [{"path": "a", "lang": "en"}, {"path": "b", "lang": "en"}]
+    a_run(tmp_path, settings={"data": data, "langs": ["de"]}).open()
+    data = [data[0], {"path": "b", "lang": "de"}]
+    with pytest.raises(ConfigError) as refusal:
+        a_run(tmp_path, settings={"data": data, "langs": ["es"]}).open()
+    assert str(refusal.value).endswith(
+        'What differs:\n  settings.data.1.lang: there "en", now "de"\n'
+        '  settings.langs: there ["de"], now ["es"]'
+    )
+    with pytest.raises(ConfigError, match=r"settings\.data\.1: there \{.*, now null"):
+        a_run(tmp_path, settings={"data": data[:1], "langs": ["de"]}).open()
+
+
 def test_ledger_folder_of_strangers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "theirs.parquet").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"theirs\.parquet"):
