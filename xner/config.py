@@ -57,6 +57,14 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_min_length=1, allow_inf_nan=False)
 
 
+def _check_unused(settings: Record, names: Iterable[str], why: str) -> None:
+    """Refuses a setting that was given a value and has no effect, as its user would never know."""
+    for name in names:
+        default = type(settings).model_fields[name].get_default(call_default_factory=True)
+        if getattr(settings, name) != default:
+            raise ValueError(f"{name}: {why}")
+
+
 class EngineConfig(Record):
     """Where the stages run."""
 
@@ -161,6 +169,11 @@ class LinksConfig(Record):
             raise ValueError("kind = 'similarity' needs a model, the encoder")
         if self.kind == "eflomal" and self.model is not None:
             raise ValueError("kind = 'eflomal' takes no model")
+        if self.kind != "similarity":
+            why = f'is for kind = "similarity", not "{self.kind}"'
+            _check_unused(self, ("revision", "layer", "matching"), why)
+        if self.kind != "hmm":
+            _check_unused(self, ("adapt",), f'is for kind = "hmm", not "{self.kind}"')
         return self
 
 
@@ -222,6 +235,11 @@ class AlignerConfig(ModelConfig):
     def _someone_aligns(self) -> AlignerConfig:
         if self.model is None and self.links is None and not self.exact_match:
             raise ValueError("nothing aligns: name model, links or exact_match")
+        if self.links is None:
+            _check_unused(self, ("evidence",), "is weighed only with links; none are set")
+        else:
+            why = "is for a model alone; with links all evidence is weighed"
+            _check_unused(self, ("threshold", "max_gap"), why)
         return self
 
 
@@ -319,6 +337,8 @@ class ExportConfig(Record):
 
     @model_validator(mode="after")
     def _card_and_hub_are_of_datasets(self) -> ExportConfig:
+        if self.push_to is None:
+            _check_unused(self, ("public",), "nothing is uploaded without push_to")
         if self.format == "datasets":
             return self
         if self.push_to is not None:
@@ -440,6 +460,13 @@ class CleaningConfig(Record):
         0.1, description="Probability of the declared language, worse side (`language`)."
     )
 
+    @model_validator(mode="after")
+    def _languages_are_identified(self) -> CleaningConfig:
+        if not self.identify_language:
+            why = "no language is identified; set identify_language"
+            _check_unused(self, ("min_language_score",), why)
+        return self
+
 
 class SamplingConfig(Record):
     """How many pairs of each language pair to draw; all corpora weigh the same."""
@@ -531,6 +558,16 @@ class TaggedSourceConfig(Record):
             raise ValueError(
                 f'corpora: only rows of format "pseudo" name theirs, {self.path} is "{self.format}"'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_are_of_the_format(self) -> TaggedSourceConfig:
+        if self.format != "conll":
+            why = f'is for format "conll"; {self.path} is "{self.format}"'
+            _check_unused(self, ("token_column", "tag_column", "encoding"), why)
+        if self.format not in ("jsonl", "parquet"):
+            why = f'is for format "jsonl" or "parquet"; {self.path} is "{self.format}"'
+            _check_unused(self, ("tag_names",), why)
         return self
 
     @field_validator("encoding")

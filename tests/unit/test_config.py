@@ -14,6 +14,8 @@ from xner.config import (
     AlignerConfig,
     BootstrapConfig,
     BuildAlignmentSetConfig,
+    CleaningConfig,
+    ExportConfig,
     LinksConfig,
     OptimizationConfig,
     PrepareConfig,
@@ -21,6 +23,7 @@ from xner.config import (
     Record,
     RefilterConfig,
     StudyGridConfig,
+    TaggedSourceConfig,
     TrainWordAlignerConfig,
 )
 from xner.errors import ConfigError
@@ -93,6 +96,35 @@ def test_config_has_no_empty_locations() -> None:
             RefilterConfig(pseudo=pseudo, output=output)
     with pytest.raises(ValidationError, match="at least 1 character"):
         TrainWordAlignerConfig(pairs=["in", ""], output="out")
+
+
+@pytest.mark.parametrize(
+    ("record", "settings", "message"),
+    [
+        (CleaningConfig, {"min_language_score": 0.5}, "no language is identified"),
+        (LinksConfig, {"layer": 8}, 'is for kind = "similarity", not "hmm"'),
+        (LinksConfig, {"kind": "eflomal", "matching": "argmax"}, 'is for kind = "similarity"'),
+        (LinksConfig, {"kind": "eflomal", "adapt": False}, 'is for kind = "hmm", not "eflomal"'),
+        (AlignerConfig, {"links": {}, "threshold": 0.7}, "is for a model alone"),
+        (AlignerConfig, {"model": "m", "evidence": {"links": 9}}, "is weighed only with links"),
+        (
+            TaggedSourceConfig,
+            {"path": "a", "format": "jsonl", "encoding": "latin-1"},
+            "a is .jsonl",
+        ),
+        (TaggedSourceConfig, {"path": "a", "tag_names": ["O"]}, "is for format .jsonl. or"),
+        (ExportConfig, {"pseudo": "in", "output": "out", "public": True}, "without push_to"),
+    ],
+)
+def test_config_has_no_settings_without_an_effect(
+    record: type[Record], settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=f"{list(settings)[-1]}: .*{message}"):
+        record.model_validate(settings)
+    # The defaults may be written out, as --dry-run does.
+    kept = {key: value for key, value in settings.items() if key != list(settings)[-1]}
+    whole = record.model_validate(kept)
+    assert record.model_validate(whole.model_dump()) == whole
 
 
 @pytest.mark.parametrize("code", ["zh-CN", "DE", "german", "en\n"])
