@@ -100,6 +100,14 @@ def test_folders_resolve_hub_takes_no_pickles(
     assert list(kept) == ["model.safetensors", "sentencepiece.bpe.model"]
 
 
+def test_folders_resolve_a_folder_here_has_no_revision(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy.parent)
+    with pytest.raises(ConfigError, match="is a folder here, so revision 'main'"):
+        folders.resolve(copy.name, "main")
+
+
 def test_folders_content_hash(copy: Path) -> None:
     before = folders.content_hash(copy)
     (copy / "README.md").write_text("about the model")

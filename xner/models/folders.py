@@ -75,14 +75,20 @@ def resolve(name: str | Path, revision: str | None = None) -> Path:
     """The local folder of a model: `name` itself, a copy of the folder at a URL, or its snapshot
     from the Hugging Face hub.
 
-    Raises ConfigError for a folder without config.json, tokenizer or safetensors, and for a hub
-    name that does not exist or cannot be reached; TransientError for a URL that does not answer.
+    Raises ConfigError for a folder without config.json, tokenizer or safetensors, for a hub name
+    that does not exist or cannot be reached, and for the revision of a folder here, which has none;
+    TransientError for a URL that does not answer.
     """
     folder = local_path(name)
     if "://" in str(name):
         folder = fetch(str(name), MODEL_FILES, revision)
     elif not folder.is_dir():
         folder = _download(str(name), revision)
+    elif revision is not None:
+        raise ConfigError(
+            f"{name}: is a folder here, so revision {revision!r}, which is one of the hub, has no "
+            "effect; leave it out, or name the folder otherwise"
+        )
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder}: no config.json, so this is not a model folder")
     if not _matching(folder, ("*.safetensors",)):
