@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import signal
 import subprocess
@@ -57,9 +58,38 @@ def test_train_jobs_tagger_survives_kills(tagger_recipe: Any, tmp_path: Path) ->
     assert not list(tmp_path.glob("*.training"))
 
 
-def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+@pytest.mark.slow
+def test_train_jobs_tagger_that_waits_for_workers_is_interrupted(
+    tagger_recipe: Any, tmp_path: Path
+) -> None:
+    """As one does who is told that there is no GPU: at once, and as any job."""
+    optimization = {"num_workers": 1, "gpus_per_worker": 1}
+    config = tagger_recipe(optimization=optimization, engine={"num_cpus": 1})
+    recipe = tmp_path / "t.toml"
+    recipe.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(JOBS / "train_tagger.py"), str(recipe)],
+            stdout=file,
+            stderr=file,
+            # Ray must find no card here.
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        )
+        try:
+            wait_for(log, process, "waiting for more")
+            # Until Ray waits for them too.
+            time.sleep(10)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=40) == 130
+        finally:
+            process.kill()
+    assert "interrupted; run the same command again to go on" in log.read_text()
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes], text: str = "") -> None:
     deadline = time.monotonic() + 120
-    while not path.exists():
+    while not path.exists() or (text and text not in path.read_text()):
         assert process.poll() is None, f"ended before {path} was there"
         assert time.monotonic() < deadline
         time.sleep(0.02)

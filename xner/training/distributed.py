@@ -157,7 +157,14 @@ class _Trainer(TorchTrainer):
 
     It asks Ray's dashboard every second, and complains every second where there is none; the groups
     go with the driver at the latest.
+
+    And without Ray's answer to Ctrl-C, which asks the controller to stop: one that waits for
+    resources hears of it after a minute, and the exit code is not that of an interruption. Our own
+    ends this process, and with it controller and workers, as SIGTERM does.
     """
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Leave Python's, which raises KeyboardInterrupt."""
 
     def _create_default_callbacks(self) -> list[Any]:
         return [
