@@ -23,9 +23,10 @@ from xner.corpora.wikipedia import WikipediaStatistics
 from xner.engine.anchors import WikipediaReading
 from xner.engine.choose import engine_for
 from xner.engine.linked_names import LinkedNames
+from xner.engine.recipes import check_apart
 from xner.errors import ConfigError, without_credentials
 from xner.report.terminal import count_up, print_summary, write_summary
-from xner.shards.ledger import SHARD
+from xner.shards.ledger import SHARD, require_no_run
 from xner.shards.schema import PAIRS
 from xner.shards.storage import Folder
 
@@ -126,6 +127,10 @@ def _inputs(
 ) -> tuple[list[tuple[Folder, str]], list[WikipediaReading], LinkedNames | None]:
     """The shards, the Wikipedias and what links words: what is wrong with them is told at once."""
     shards = _shards(config.pairs)
+    output = Folder.at(config.output)
+    for location in config.pairs:
+        check_apart(output, "pairs", Folder.at(location))
+    require_no_run(output)
     readings = [
         WikipediaReading.plan(wiki, f"wikipedia[{index}]")
         for index, wiki in enumerate(config.wikipedia)

@@ -24,6 +24,7 @@ from xner.evaluation.projection_run import (
 )
 from xner.report.projection import print_comparison, print_projection
 from xner.report.terminal import write_summary
+from xner.shards.ledger import require_no_run
 from xner.shards.storage import Folder
 
 
@@ -59,8 +60,9 @@ def plan(config: EvaluateProjectionConfig) -> Mapping[str, str]:
 def _inputs(config: EvaluateProjectionConfig) -> tuple[list[GoldPair], pa.Table | None]:
     """The gold, and what another evaluation projected onto it.
 
-    An aligner that cannot be used is told of here, before a teacher has labelled the gold.
+    What is wrong with aligner or output is told here, before a teacher has labelled the gold.
     """
+    require_no_run(Folder.at(config.output))
     aligner_found(config.aligner)
     gold = read_gold(
         config.source, config.target, config.id_map, config.quality.labels, config.check_parallel

@@ -118,6 +118,16 @@ def test_evaluate_projection_tells_of_a_wrong_aligner_before_a_teacher_labels(
         job(step, config)
 
 
+@pytest.mark.parametrize("step", ["plan", "main"])
+def test_evaluate_projection_does_not_write_into_the_folder_of_a_run(
+    made: Callable[..., EvaluateProjectionConfig], tmp_path: Path, step: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text('{"job": "relabel"}')
+    with pytest.raises(ConfigError, match="out: belongs to a run of relabel; choose another"):
+        job(step, made())
+
+
 def test_evaluate_projection_projects_what_a_teacher_finds(
     made: Callable[..., EvaluateProjectionConfig], models: Path
 ) -> None:

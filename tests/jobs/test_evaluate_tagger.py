@@ -302,6 +302,16 @@ def test_evaluate_tagger_refuses_a_map_of_other_types(
         job("plan", made(models=[model]))
 
 
+def test_evaluate_tagger_does_not_write_into_the_folder_of_a_run(
+    made: Callable[..., EvaluateTaggerConfig], tmp_path: Path
+) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "run.json").write_text('{"job": "project_corpus"}')
+    for step in ("plan", "main"):
+        with pytest.raises(ConfigError, match="shards: belongs to a run of project_corpus"):
+            job(step, made(output=str(tmp_path / "shards")))
+
+
 def test_evaluate_tagger_refuses_a_model_that_is_none(
     made: Callable[..., EvaluateTaggerConfig], models: Path, tmp_path: Path
 ) -> None:

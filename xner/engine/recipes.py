@@ -75,7 +75,7 @@ class CorpusProjection:
         labels = tuple(entity_types(teacher_folder))
         _check_labels(config.quality, labels, f"the teacher {config.teacher.model}")
         pairs = Folder.at(config.pairs)
-        _check_apart(Folder.at(config.output), "pairs", pairs)
+        check_apart(Folder.at(config.output), "pairs", pairs)
         names, made_by = input_shards(pairs), record_of(pairs)
         if made_by.get("job") == "prepare_corpus":
             _check_finished(pairs, names)
@@ -133,7 +133,7 @@ class CorpusRelabelling:
         """Find the student and the shards. Raises ConfigError and DataError where one is not."""
         student, student_folder = model_found(config.student)
         pseudo = Folder.at(config.pseudo)
-        _check_apart(Folder.at(config.output), "pseudo", pseudo)
+        check_apart(Folder.at(config.output), "pseudo", pseudo)
         made_by = record_of(pseudo)
         fingerprint = {
             **_told_on(made_by, "teacher", "aligner", "quality"),
@@ -181,7 +181,7 @@ class CorpusRefiltering:
     def plan(cls, config: RefilterConfig) -> CorpusRefiltering:
         """Find the shards. Raises ConfigError for shards that a student had a say in."""
         pseudo = Folder.at(config.pseudo)
-        _check_apart(Folder.at(config.output), "pseudo", pseudo)
+        check_apart(Folder.at(config.output), "pseudo", pseudo)
         made_by = record_of(pseudo)
         fingerprint = {
             **_told_on(made_by, "pairs", "teacher", "aligner"),
@@ -251,7 +251,7 @@ def _labels_of(pseudo: Folder, names: Sequence[str]) -> list[str]:
     raise torn[0]
 
 
-def _check_apart(output: Folder, key: str, inputs: Folder) -> None:
+def check_apart(output: Folder, key: str, inputs: Folder) -> None:
     """Refuse an output that would be read again as an input, and inputs that would count as done.
 
     Either is told by the names of the shards below a folder.

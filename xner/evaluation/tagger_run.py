@@ -32,6 +32,7 @@ from xner.errors import ConfigError, DataError
 from xner.evaluation.bootstrap import Difference, difference
 from xner.evaluation.tagging import TaggerReport, comparable, evaluate
 from xner.models.folders import entity_types
+from xner.shards.ledger import require_no_run
 from xner.shards.schema import PREDICTED, TAGGED
 from xner.shards.storage import Folder
 from xner.text.iob2 import OUTSIDE, chunks
@@ -150,12 +151,17 @@ class TaggerEvaluation:
 
     @classmethod
     def plan(cls, config: EvaluateTaggerConfig) -> TaggerEvaluation:
-        """Find the models and read the gold. Raises ConfigError and DataError as these do."""
+        """Find the models and read the gold. Raises ConfigError and DataError as these do.
+
+        And ConfigError for the output folder of another job.
+        """
+        output = Folder.at(config.output)
+        require_no_run(output)
         return cls(
             config,
             [FoundModel.find(model) for model in config.models],
             [GoldSet.read(gold) for gold in config.gold],
-            Folder.at(config.output) / "predictions",
+            output / "predictions",
         )
 
     def pending(self, model: FoundModel) -> list[GoldSet]:

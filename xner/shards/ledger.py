@@ -181,6 +181,20 @@ def record_of(inputs: Folder) -> dict[str, Any]:
     return {**record, "fingerprint": f"{record['fingerprint']}/{inputs.name}"}
 
 
+def require_no_run(output: Folder) -> None:
+    """Refuse an output folder that a run of another job holds. Raises ConfigError.
+
+    For jobs that keep no record of their own: their files would take the place of that run's
+    summary, and be taken for its shards.
+    """
+    made_by = output.read_record(RUN_FILE)
+    if made_by is not None:
+        raise ConfigError(
+            f"output {output}: belongs to a run of {made_by.get('job', 'another job')}; choose "
+            "another folder"
+        )
+
+
 def require_made_of(made_by: Mapping[str, Any], pairs: Folder, where: str) -> None:
     """Refuse pairs other than those that shards were made of, by what both records say.
 

@@ -97,6 +97,21 @@ def test_build_alignment_set_without_shards_says_so(tmp_path: Path):
         main(config)
 
 
+def test_build_alignment_set_does_not_write_into_folders_of_others(tmp_path: Path):
+    pairs = _write_shards(tmp_path / "pairs", 2)
+    for output in (pairs[0], str(tmp_path / "pairs"), f"{pairs[0]}/examples"):
+        config = BuildAlignmentSetConfig(pairs=pairs, output=output)
+        for run in (main, plan):
+            with pytest.raises(ConfigError, match=f"output {output}: is, holds or lies in pairs"):
+                run(config)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "run.json").write_text('{"job": "project_corpus"}')
+    with pytest.raises(ConfigError, match="other: belongs to a run of project_corpus; choose"):
+        main(BuildAlignmentSetConfig(pairs=pairs, output=str(other)))
+    assert [path.name for path in other.iterdir()] == ["run.json"]
+
+
 def test_build_alignment_set_finds_names_by_word_links(tmp_path: Path):
     sentences = list(miniature.sentences("train", 300))
     # So few sentences teach little of where Chinese words end.
