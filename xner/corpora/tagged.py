@@ -285,7 +285,17 @@ def _mapped(sentences: list[TaggedSentence], config: TaggedSourceConfig) -> list
 
 def _parts_of_shards(config: TaggedSourceConfig, each: Mapper) -> list[TaggedPart]:
     folder, names = files_at(config.path, SHARD)
-    accepted = list(each(partial(_accepted, folder, config.corpora), names))
+    found = list(each(partial(_accepted, folder, config.corpora), names))
+    accepted = [rows for rows, _ in found]
+    there = frozenset[str]().union(*(corpora for _, corpora in found))
+    # Of a corpus that is there all rows may have been refused.
+    if missing := sorted(set(config.corpora) - there):
+        _log.warning(
+            "%s: corpora: no rows of %s; it has %s",
+            config.path,
+            ", ".join(missing),
+            ", ".join(sorted(there)),
+        )
     bounds = np.cumsum([0, *map(len, accepted)])
     chosen = _sample(int(bounds[-1]), config.max_sentences)
     borders = np.searchsorted(chosen, bounds)
@@ -299,13 +309,20 @@ def _parts_of_shards(config: TaggedSourceConfig, each: Mapper) -> list[TaggedPar
     return parts
 
 
-def _accepted(folder: Folder, corpora: Sequence[str], name: str) -> npt.NDArray[np.int64]:
-    """The numbers of a shard's rows whose status is ``ok``, of all corpora or of some."""
+def _accepted(
+    folder: Folder, corpora: Sequence[str], name: str
+) -> tuple[npt.NDArray[np.int64], frozenset[str]]:
+    """The numbers of a shard's rows whose status is ``ok``, of all corpora or of some.
+
+    And the corpora of all rows, where some are asked for.
+    """
     table = folder.read_table(name, _STATUS_AND_CORPUS if corpora else _STATUS)
     accepted = pc.equal(table["status"], "ok")
+    there: frozenset[str] = frozenset()
     if corpora:
         accepted = pc.and_(accepted, pc.is_in(table["corpus"], pa.array(corpora)))
-    return np.flatnonzero(accepted.to_numpy())
+        there = frozenset(table["corpus"].unique().to_pylist())
+    return np.flatnonzero(accepted.to_numpy()), there
 
 
 def _read_shard(

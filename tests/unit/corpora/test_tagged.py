@@ -269,7 +269,7 @@ def test_pseudo_reads_the_accepted_rows_of_all_shards(tmp_path: Path) -> None:
     assert read_pseudo(tmp_path, label_map={"PER": "O"})[0].tags == ("O", "O", "O")
 
 
-def test_pseudo_reads_some_corpora_alone(tmp_path: Path) -> None:
+def test_pseudo_reads_some_corpora_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for shard in range(2):
         rows = [
             pseudo_row(i, f"Tom {shard} {i}", corpus=("News", "Talks", "Web")[i % 3])
@@ -285,6 +285,9 @@ def test_pseudo_reads_some_corpora_alone(tmp_path: Path) -> None:
     ]
     assert [len(sample) for sample in samples] == [3, 9]
     assert samples[0] < samples[1] < set(both)
+    assert not caplog.records
+    assert len(read_pseudo(tmp_path, corpora=["News", "Wbe"])) == 8
+    assert "corpora: no rows of Wbe; it has News, Talks, Web" in caplog.text
     with pytest.raises(DataError, match="no sentences of Nowhere"):
         read_pseudo(tmp_path, corpora=["Nowhere"])
     with pytest.raises(ValueError, match='only rows of format "pseudo" name theirs'):
