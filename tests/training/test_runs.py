@@ -18,7 +18,7 @@ from xner.config import OptimizationConfig, TrainAlignerConfig
 from xner.errors import ConfigError, TransientError
 from xner.shards.storage import Folder
 from xner.training import places
-from xner.training.runs import fingerprint, fit, is_held_out, state_of
+from xner.training.runs import as_rows, fingerprint, fit, is_held_out, state_of
 from xner.training.tracking import EVENTS
 
 FAST = OptimizationConfig(epochs=4, batch_tokens=64, learning_rate=0.02, num_workers=0)
@@ -356,6 +356,15 @@ def test_runs_without_held_out_examples_take_the_last_epoch(
     monkeypatch.setattr(linear_task, "evaluate", lambda self, model: {})
     summary = run(linear_task(), tmp_path / "model")
     assert (summary["best_epoch"], summary["metrics"]) == (4, {})
+
+
+def test_runs_tell_of_which_epoch_a_number_is() -> None:
+    history = [{"epoch": 1, "loss": 0.5, "dev_f1": 0.9}, {"epoch": 2, "loss": 0.25, "dev_f1": 0.8}]
+    summary = {"steps": 8, "epochs": 2, "best_epoch": 1, "seconds": 2.0, "tokens": 30}
+    rows = as_rows({**summary, "metrics": {"dev_f1": 0.9}, "history": history})
+    assert (rows["best epoch"], rows["dev_f1"]) == (1, 0.9)
+    assert rows["loss in the last epoch"] == 0.25
+    assert rows["sub-words/s"] == 15
 
 
 def test_runs_fingerprint_leaves_out_where_and_how_fast() -> None:

@@ -198,10 +198,10 @@ def state_of(
 
 
 def as_rows(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's summary as the rows of a table."""
+    """A run's summary as the rows of a table; the metrics are those of the best epoch."""
     rows = {key: summary[key] for key in ("steps", "epochs", "best_epoch", "seconds")}
     rows["sub-words/s"] = summary["tokens"] / max(summary["seconds"], 1e-9)
-    rows["loss"] = summary["history"][-1]["loss"]
+    rows["loss in the last epoch"] = summary["history"][-1]["loss"]
     return {**{key.replace("_", " "): value for key, value in rows.items()}, **summary["metrics"]}
 
 
