@@ -17,7 +17,7 @@ import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -124,10 +124,18 @@ def load(
             key = _setting(problem["loc"])
             given = next((each for each in _prefixes(key) if each in overrides), None)
             place = f" {key.removeprefix(given)[1:]}".rstrip() if given else ""
-            where = f"--{given}{place}" if given else f"{recipe or 'command line'}: {key}"
+            where = f"--{given}{place}" if given else f"{_origin(recipe, overrides, key)}: {key}"
             problems.setdefault(where.rstrip(": "), []).append(_explained(problem, key, record))
         lines = [f"{where}: {', or '.join(what)}" for where, what in problems.items()]
         raise ConfigError("\n  ".join(lines)) from None
+
+
+def _origin(recipe: str | None, overrides: Iterable[str], group: str) -> str:
+    """Where the settings of a group, or all of them, came from."""
+    if recipe is None:
+        return "command line"
+    given = [f"--{key}" for key in overrides if not group or key.startswith(f"{group}.")]
+    return f"{recipe} with {', '.join(given)}" if given else recipe
 
 
 def _setting(location: Sequence[int | str]) -> str:

@@ -121,6 +121,21 @@ def test_command_line_numbers_are_those_that_a_run_can_write_down(recipe: Path, 
         load(PrepareConfig, str(recipe))
 
 
+def test_command_line_says_which_options_had_a_part_in_a_contradiction(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('pairs = "p"\noutput = "o"\nteacher.model = "a"\naligner.links = {}\n')
+    message = r"recipe\.toml with --aligner\.threshold: aligner: threshold: is for a model alone"
+    with pytest.raises(ConfigError, match=message):
+        load(ProjectConfig, str(recipe), {"output": "there", "aligner.threshold": "0.7"})
+    whole = "target_langs = ['de']\noutput = 'o'\n"
+    recipe.write_text(whole + "opus.corpora = ['A']\n")
+    with pytest.raises(ConfigError, match=r"recipe\.toml with --opus\.corpora: nothing to read"):
+        load(PrepareConfig, str(recipe), {"opus.corpora": ""})
+    recipe.write_text(whole)
+    with pytest.raises(ConfigError, match=r"recipe\.toml: nothing to read"):
+        load(PrepareConfig, str(recipe))
+
+
 def test_command_line_impossible_combination(tmp_path: Path) -> None:
     models = {"teacher.model": "a", "aligner.model": "b", "pairs": "p", "output": "o"}
     with pytest.raises(ConfigError, match=r"teacher\.pool: max_size \(1\) is below min_size \(3\)"):
