@@ -729,6 +729,16 @@ class LossConfig(Record):
         1, ge=0, description="Epochs until then: the students have to know something first."
     )
 
+    @model_validator(mode="after")
+    def _settings_are_of_the_loss(self) -> LossConfig:
+        if self.name == "cross_entropy":
+            _check_unused(self, ("gamma",), "cross_entropy has none")
+        if self.name != "opposite_focal":
+            _check_unused(self, ("form",), f"is for opposite_focal, not {self.name}")
+        if not self.agreement:
+            _check_unused(self, ("agreement_warmup",), "one student alone agrees with nobody")
+        return self
+
 
 def _check_agreement(loss: LossConfig, optimization: OptimizationConfig) -> None:
     if loss.agreement and loss.agreement_warmup >= optimization.epochs:

@@ -17,6 +17,7 @@ from xner.config import (
     CleaningConfig,
     ExportConfig,
     LinksConfig,
+    LossConfig,
     OptimizationConfig,
     PrepareConfig,
     ProjectConfig,
@@ -114,6 +115,9 @@ def test_config_has_no_empty_locations() -> None:
         ),
         (TaggedSourceConfig, {"path": "a", "tag_names": ["O"]}, "is for format .jsonl. or"),
         (ExportConfig, {"pseudo": "in", "output": "out", "public": True}, "without push_to"),
+        (LossConfig, {"gamma": 0.7}, "cross_entropy has none"),
+        (LossConfig, {"name": "gce", "form": "power"}, "is for opposite_focal, not gce"),
+        (LossConfig, {"agreement_warmup": 3}, "agrees with nobody"),
     ],
 )
 def test_config_has_no_settings_without_an_effect(
