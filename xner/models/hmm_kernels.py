@@ -153,7 +153,7 @@ def forward_backward(emissions, null_emissions, p_null, jumps, posteriors, expec
     skipped = np.empty((num_words, num_states))
     scales = np.empty(num_words)
     transitions = np.empty((num_states, num_states))
-    reversed_ = np.empty((num_states, num_states))
+    transposed = np.empty((num_states, num_states))
     for i in range(num_states):
         total = 0.0
         for k in range(num_states):
@@ -161,7 +161,7 @@ def forward_backward(emissions, null_emissions, p_null, jumps, posteriors, expec
             total += transitions[i, k]
         for k in range(num_states):
             transitions[i, k] /= total
-            reversed_[k, i] = transitions[i, k]
+            transposed[k, i] = transitions[i, k]
     previous = np.empty(num_states)
     total = 0.0
     for i in range(num_states):
@@ -191,7 +191,8 @@ def forward_backward(emissions, null_emissions, p_null, jumps, posteriors, expec
             skipped[j, i] /= scale
             previous[i] = emitted[j, i] + skipped[j, i]
 
-    # Posteriors of each two states in a row, summed over the words, less the transition.
+    # Posteriors of two states in a row, summed over the words; the probability of the transition,
+    # a factor of each, comes in the end.
     moved = np.zeros((num_states, num_states))
     beta = np.ones(num_states)
     following = np.empty(num_states)
@@ -210,7 +211,7 @@ def forward_backward(emissions, null_emissions, p_null, jumps, posteriors, expec
         following[:] = 0.0
         for k in range(num_states):
             for i in range(num_states):
-                following[i] += reversed_[k, i] * weights[k]
+                following[i] += transposed[k, i] * weights[k]
         for i in range(num_states):
             beta[i] = following[i] + beta[i] * p_null * null_emissions[j] / scales[j]
         weights /= total
