@@ -735,8 +735,6 @@ class LossConfig(Record):
             _check_unused(self, ("gamma",), "cross_entropy has none")
         if self.name != "opposite_focal":
             _check_unused(self, ("form",), f"is for opposite_focal, not {self.name}")
-        if not self.agreement:
-            _check_unused(self, ("agreement_warmup",), "one student alone agrees with nobody")
         return self
 
 

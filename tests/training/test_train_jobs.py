@@ -75,6 +75,8 @@ def test_train_jobs_tagger_that_waits_for_workers_is_interrupted(
             stderr=file,
             # Ray must find no card here.
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            # What a shell starts in the background is told to ignore the signal, this test too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
             wait_for(log, process, "waiting for more")

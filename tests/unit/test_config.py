@@ -117,7 +117,6 @@ def test_config_has_no_empty_locations() -> None:
         (ExportConfig, {"pseudo": "in", "output": "out", "public": True}, "without push_to"),
         (LossConfig, {"gamma": 0.7}, "cross_entropy has none"),
         (LossConfig, {"name": "gce", "form": "power"}, "is for opposite_focal, not gce"),
-        (LossConfig, {"agreement_warmup": 3}, "agrees with nobody"),
     ],
 )
 def test_config_has_no_settings_without_an_effect(
