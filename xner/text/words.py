@@ -93,8 +93,12 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
         rf"|(?!{possessive}|{elision})['\u2019])(?={alnum})"
     )
     unit = rf"(?:{initials}|{run})"
+    # What most words are, found without asking what may join or follow them: all scripts before
+    # Thai are spaced, and one range is sooner tried than many.
+    plain = rf"[^\W_\u0e00-\U0010ffff]++(?=\s)|[{unspaced}](?=[{unspaced}])"
     word = re.compile(
-        rf"{unit}(?:{connector}{unit})*+(?:{elision})?"
+        rf"{plain}"
+        rf"|{unit}(?:{connector}{unit})*+(?:{elision})?"
         rf"|{possessive}"
         # Any other character with its marks; a zero width joiner chains emoji into one.
         rf"|\S{mark}*+(?:(?<=\u200d)[^\w\s]{mark}*+)*+"

@@ -36,6 +36,11 @@ def test_segment_covers_every_character_but_space_once(text: str) -> None:
 
 
 @given(ANY_TEXT)
+def test_segment_cuts_alike_before_a_space_and_at_the_end(text: str) -> None:
+    assert segment(f"{text} ") == segment(text)
+
+
+@given(ANY_TEXT)
 def test_segment_gives_no_empty_word(text: str) -> None:
     assert all(start < end for start, end in segment(text))
 
