@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import ray
 from ray.data._internal.block_batching import iter_batches
 from ray.data._internal.stats import _StatsManager
 
@@ -51,6 +52,14 @@ class Add:
 class Sign:
     def __call__(self, table: pa.Table) -> pa.Table:
         return pa.table({"x": [*table["x"].to_pylist(), os.getpid()]})
+
+
+def meet_in(folder: Path, number: int) -> int:
+    """This process, after so many have come here."""
+    (folder / str(os.getpid())).touch()
+    while len(os.listdir(folder)) < number:
+        time.sleep(0.05)
+    return os.getpid()
 
 
 class Sleep:
@@ -91,6 +100,15 @@ def test_engines_take_every_shard_through_every_step(engine: Engine, tmp_path: P
         assert list(result.seconds) == ["first", "second", "third"]
         expected = " ".join(str(i + 111) for i in range(int(result.name)))
         assert (tmp_path / result.name).read_text() == expected
+
+
+def test_distributed_processes_of_tasks_wait_for_more(local_ray: None, tmp_path: Path) -> None:
+    """Also those beyond one a CPU, which Ray by itself would end after a second."""
+    meet = ray.remote(num_cpus=0.5)(meet_in)
+    processes = ray.get([meet.remote(tmp_path, 8) for _ in range(8)])
+    time.sleep(4)
+    for process in processes:
+        os.kill(process, 0)
 
 
 @pytest.mark.parametrize("joins", [True, False])

@@ -150,21 +150,25 @@ def test_distributed_worker_without_memory_lets_all_begin_again_with_smaller_for
     assert 10 <= noted["forward_tokens"] <= 20
 
 
-def test_distributed_begins_with_the_workers_that_there_is_room_for(
+def test_distributed_workers_begin_as_many_as_there_is_room_for_and_stop_together(
     linear_task: Any, desk: Any, tmp_path: Path
 ) -> None:
-    """The shared Ray has room for two such workers, not for four."""
-    roomy = {"min_workers": 1, "num_workers": 4, "cpus_per_worker": 1.5, "epochs": 1}
-    settings = TWO_WORKERS.model_copy(update=roomy)
+    """The shared Ray has room for two such workers, not for four; nothing is ever gained."""
+    roomy = {"min_workers": 1, "num_workers": 4, "cpus_per_worker": 1.5}
+    settings = TWO_WORKERS.model_copy(update={**roomy, "epochs": 9, "patience": 2})
 
-    class Counting(linear_task):
+    class Stuck(linear_task):
         def evaluate(self, model: Any) -> dict[str, float]:
-            workers = ray.train.get_context().get_world_size()
-            return {**super().evaluate(model), "workers": workers}
+            return {"closeness": 0.5}
 
-    expected = train(linear_task(), settings, desk(tmp_path))
+    class Counting(Stuck):
+        def evaluate(self, model: Any) -> dict[str, float]:
+            return {**super().evaluate(model), "workers": ray.train.get_context().get_world_size()}
+
+    expected = train(Stuck(), settings, desk(tmp_path))
     state = distributed.train_on_ray(Counting(), settings, Folder.at(str(tmp_path / "run")))
-    assert state.epochs[0]["workers"] == 2
+    assert [epoch["workers"] for epoch in state.epochs] == [2, 2, 2]
+    assert (state.epoch, state.best_epoch) == (expected.epoch, expected.best_epoch) == (3, 1)
     assert [loss for _, loss in state.curve] == pytest.approx(
         [loss for _, loss in expected.curve], rel=1e-3, abs=1e-3
     )
@@ -177,15 +181,3 @@ def test_distributed_loss_that_is_no_number_is_not_tried_again(
         distributed.train_on_ray(
             linear_task(poisoned=3), TWO_WORKERS, Folder.at(str(tmp_path / "run"))
         )
-
-
-def test_distributed_workers_stop_together_where_nothing_is_gained(
-    linear_task: Any, tmp_path: Path
-) -> None:
-    class Stuck(linear_task):
-        def evaluate(self, model: Any) -> dict[str, float]:
-            return {"closeness": 0.5}
-
-    patient = TWO_WORKERS.model_copy(update={"epochs": 9, "patience": 2})
-    state = distributed.train_on_ray(Stuck(), patient, Folder.at(str(tmp_path / "run")))
-    assert (state.epoch, state.best_epoch) == (3, 1)

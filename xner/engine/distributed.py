@@ -64,6 +64,10 @@ from xner.shards.statistics import Statistics
 # Reading and committing wait for storage more than they compute.
 _TASK_CPUS = 0.25
 
+# By itself Ray ends processes beyond one a CPU after a second without work. Our tasks are short and
+# reserve a quarter of a CPU: most of them would wait for a new process, which takes seconds.
+_IDLE_WORKER_MS = 60_000
+
 # Ray Data keeps every read task as an object of its own, and puts them all before the first one
 # runs; with more shards than this, a task reads several, one after the other.
 _MAX_READ_TASKS = 4000
@@ -146,6 +150,7 @@ def _connect(config: EngineConfig, pools: Sequence[PoolConfig]) -> None:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if not sys.stderr.isatty():
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(_IDLE_WORKER_MS))
     patiently(
         "Ray: starting",
         _start_here,

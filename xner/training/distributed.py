@@ -152,11 +152,15 @@ class RayWorker:
             )
 
 
+_UNUSED = ("PlacementGroupCleanerCallback", "DatasetsCallback")
+
+
 class _Trainer(TorchTrainer):
     """Without the actor that removes placement groups after a controller died.
 
     It asks Ray's dashboard every second, and complains every second where there is none; the groups
-    go with the driver at the latest.
+    go with the driver at the latest. And without the one that hands out Ray's datasets: we have
+    none, and a process more takes seconds to start.
 
     And without Ray's answer to Ctrl-C, which asks the controller to stop: one that waits for
     resources hears of it after a minute, and the exit code is not that of an interruption. Our own
@@ -170,7 +174,7 @@ class _Trainer(TorchTrainer):
         return [
             callback
             for callback in super()._create_default_callbacks()
-            if type(callback).__name__ != "PlacementGroupCleanerCallback"
+            if type(callback).__name__ not in _UNUSED
         ]
 
 
