@@ -29,6 +29,10 @@ settings.load_profile("no deadline")
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
 # By itself Ray lets its workers wait for whoever wants the cores: here, for the other tests.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# A Ray of a whole session would spend minutes on a look at all its logs ten times a second, and on
+# figures of its processes every five.
+os.environ.setdefault("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "0")
+os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
 
 
 @pytest.fixture(scope="session")

@@ -427,10 +427,10 @@ def test_project_corpus_survives_kill_9_and_termination_of_the_driver(
     print(f"moments of the kills drawn with seed {seed}")
     moment = random.Random(seed)
     committed: dict[str, int] = {}
-    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGKILL, signal.SIGTERM):
         job = start(recipe, log)
         # Of sixteen shards six at most: how many more are done until the kill, the machine decides.
-        goal = len(committed) + moment.randint(number == signal.SIGTERM, 2)
+        goal = len(committed) + moment.randint(number == signal.SIGTERM, 3)
         while len(list(killed.rglob("*.parquet"))) < goal and job.poll() is None:
             time.sleep(0.02)
         time.sleep(moment.random() * 0.1)

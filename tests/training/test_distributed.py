@@ -62,18 +62,20 @@ def test_distributed_two_workers_take_the_steps_of_one(tagger_recipe: Any, tmp_p
 def test_distributed_run_that_died_goes_on_to_the_same_weights(
     linear_task: Any, desk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One worker began it, two go on."""
     expected = train(linear_task(), TWO_WORKERS, desk(tmp_path))
     monkeypatch.setattr(distributed, "_MAX_FAILURES", 0)
     output = tmp_path / "model"
 
-    def run(task: Any) -> Any:
-        return fit(lambda folder: task, TWO_WORKERS, output=str(output), job="test", fingerprint={})
+    def run(task: Any, num_workers: int) -> Any:
+        settings = TWO_WORKERS.model_copy(update={"num_workers": num_workers})
+        return fit(lambda folder: task, settings, output=str(output), job="test", fingerprint={})
 
     with pytest.raises(DataError, match="the second evaluation fails"):
-        run(linear_task(fails_at_evaluation=2))
+        run(linear_task(fails_at_evaluation=2), num_workers=1)
     assert not output.exists()
     # The task of the second start counts its evaluations anew, so it would fail if it began at 1.
-    summary = run(linear_task(fails_at_evaluation=3))
+    summary = run(linear_task(fails_at_evaluation=3), num_workers=2)
     assert [loss for _, loss in summary["curve"]] == pytest.approx(
         [loss for _, loss in expected.curve], rel=1e-3, abs=1e-3
     )

@@ -220,7 +220,7 @@ def train_on_ray(task: Task, optimization: OptimizationConfig, folder: Folder) -
         ),
     )
     try:
-        outcome = trainer.fit().return_value
+        outcome = ray.cloudpickle.loads(trainer.fit().return_value)
     except TrainingFailedError as error:
         raise _cause(error) from error
     if isinstance(outcome, XnerError):
@@ -246,8 +246,15 @@ def _as_arrow(folder: Folder) -> pyarrow.fs.FileSystem:
     return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(folder.filesystem))
 
 
-def _work(settings: dict[str, Any]) -> State | XnerError:
-    """What each Ray Train worker does."""
+def _work(settings: dict[str, Any]) -> bytes:
+    """What each Ray Train worker does; comes to a State or an XnerError, pickled.
+
+    Ray's controller hands it on, and would import all that a model needs to do so unpickled.
+    """
+    return ray.cloudpickle.dumps(_train(settings))
+
+
+def _train(settings: dict[str, Any]) -> State | XnerError:
     optimization: OptimizationConfig = settings["optimization"]
     # Ray's handlers carry our lines to the driver; of other people's, those that matter.
     logging.getLogger().setLevel(logging.WARNING)
