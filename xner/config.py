@@ -60,6 +60,8 @@ class Record(BaseModel):
 def _check_unused(settings: Record, names: Iterable[str], why: str) -> None:
     """Refuses a setting that was given a value and has no effect, as its user would never know."""
     for name in names:
+        if name not in settings.model_fields_set:
+            continue
         default = type(settings).model_fields[name].get_default(call_default_factory=True)
         if getattr(settings, name) != default:
             raise ValueError(f"{name}: {why}")

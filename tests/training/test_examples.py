@@ -18,6 +18,7 @@ from xner.shards.schema import PSEUDO
 from xner.shards.storage import Folder
 from xner.text.iob2 import tags_of
 from xner.text.mentions import Mention
+from xner.training import distributed
 from xner.training.encoders import Encoder
 from xner.training.examples import Part, PartEncoder, Surveyor, Windows
 from xner.training.tagger import TaggerTask, make_task
@@ -102,8 +103,14 @@ def test_examples_of_a_part_that_is_held_out_whole(trained_tagger: Path, weighti
     assert (encoded.weights is None) == (weighting == "none")
 
 
+@pytest.fixture
+def two_at_once(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of six tasks, so that the others wait, and few processes start."""
+    monkeypatch.setattr(distributed, "_TASKS_AT_ONCE", 2)
+
+
 def test_examples_read_by_ray_are_those_read_here(
-    local_ray: None, recipe: Any, tmp_path: Path
+    two_at_once: None, recipe: Any, tmp_path: Path
 ) -> None:
     run_folder = Folder.at(str(tmp_path / "run"))
     here = make_task(recipe(), run_folder)
@@ -114,7 +121,7 @@ def test_examples_read_by_ray_are_those_read_here(
 
 
 def test_examples_read_by_ray_name_the_row_that_is_bad(
-    local_ray: None, recipe: Any, tmp_path: Path
+    two_at_once: None, recipe: Any, tmp_path: Path
 ) -> None:
     shard = tmp_path / "shards" / "part-3.parquet"
     table = pq.read_table(shard)
