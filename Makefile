@@ -28,7 +28,7 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'
 	@touch $(READY)
 
-quickstart: $(READY) ## The whole way on the built-in data: up to nine minutes on two cores.
+quickstart: $(READY) ## The whole way on the built-in data: up to ten minutes on two cores.
 	$(BIN)/python jobs/quickstart.py
 
 test: lint ## Format, lint and type checks, then all tests.

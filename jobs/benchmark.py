@@ -23,8 +23,10 @@ def main(config: BenchmarkConfig) -> None:
     # torch takes seconds to come: --help and a wrong recipe do not wait for it.
     from xner.evaluation.benchmark import measure
 
+    output = Folder.at(config.output)
+    output.require_writable()
     summary = measure(config, _log.info)
-    write_summary(Folder.at(config.output), summary)
+    write_summary(output, summary)
     print_summary("benchmark", shown(summary))
     print_summary("What the same text would cost (computed)", summary["costs"])
 

@@ -31,10 +31,11 @@ from xner.shards.storage import Folder
 def main(config: EvaluateProjectionConfig) -> None:
     """Project, score, and test against another evaluation where one is named."""
     gold, other = _inputs(config)
+    output = Folder.at(config.output)
+    output.require_writable()
     table = project_gold(gold, config.aligner, config.quality, config.teacher)
     report = evaluate(gold, table, config.quality, config.bootstrap, config.num_examples)
     comparison = None if other is None else compare(gold, table, other, config.bootstrap)
-    output = Folder.at(config.output)
     write_predictions(output, gold, table)
     found = None if comparison is None else {"with": config.compare, **asdict(comparison)}
     write_summary(output, {**report.to_dict(), "comparison": found})

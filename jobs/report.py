@@ -22,6 +22,7 @@ from xner.shards.storage import Folder
 def main(config: ReportConfig) -> None:
     """Count all shards, draw the rows to look at, and write the page."""
     report = CorpusReport.plan(config)
+    Folder.at(config.output).require_writable()
     sample = Sample(config.max_rows, config.seed)
     parts = track(
         report.read(sample),

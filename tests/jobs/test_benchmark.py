@@ -76,8 +76,14 @@ def test_benchmark_says_what_it_would_do() -> None:
 def test_benchmark_says_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no shards"):
         measure(BenchmarkConfig.model_validate({**SMALL, "pairs": str(tmp_path)}), print)
+    wrong = BenchmarkConfig.model_validate({**SMALL, "aligners_python": "/nowhere"})
     with pytest.raises(ConfigError, match="cannot be run"):
-        measure(BenchmarkConfig.model_validate({**SMALL, "aligners_python": "/nowhere"}), print)
+        measure(wrong, print)
+    # That nothing can be written is told first, and not after half an hour.
+    (tmp_path / "file").write_text("")
+    main = runpy.run_path(str(PROJECT / "jobs" / "benchmark.py"))["main"]
+    with pytest.raises(ConfigError, match="a file stands where a folder is expected"):
+        main(wrong.model_copy(update={"output": str(tmp_path / "file" / "out")}))
 
 
 def test_steady_rate_counts_no_shard_that_was_begun_before_the_clock() -> None:

@@ -312,6 +312,14 @@ def test_evaluate_tagger_does_not_write_into_the_folder_of_a_run(
             job(step, made(output=str(tmp_path / "shards")))
 
 
+def test_evaluate_tagger_runs_no_model_for_what_it_cannot_write(
+    made: Callable[..., EvaluateTaggerConfig], tmp_path: Path, runs: list[tuple[str, int]]
+) -> None:
+    with pytest.raises(ConfigError, match="a file stands where a folder is expected"):
+        job("main", made(output=str(tmp_path / "de.conll" / "out")))
+    assert runs == []
+
+
 def test_evaluate_tagger_refuses_a_model_that_is_none(
     made: Callable[..., EvaluateTaggerConfig], models: Path, tmp_path: Path
 ) -> None:

@@ -173,6 +173,7 @@ class TaggerEvaluation:
 
         ``report`` is called with a number of sentences as they are tagged.
         """
+        self.predictions.require_writable()
         self.predictions.remove_leftovers()
         for model in self.models:
             pending = self.pending(model)

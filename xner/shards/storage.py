@@ -203,6 +203,17 @@ class Folder:
         else:
             self._put(lambda: _write_and_rename(filesystem, path, content), name)
 
+    def require_writable(self) -> None:
+        """Write a file and remove it: for long work that writes only when it is done.
+
+        Raises ConfigError when the location cannot be written, TransientError when it is full.
+        """
+        name = f"{_TEMPORARY}{uuid.uuid4().hex}"
+        self.publish(name, b"")
+        # Who may write to a bucket may not always remove.
+        with suppress(ConfigError):
+            self.remove(name)
+
     def upload(self, name: str, file: Path) -> None:
         """Copy a file of this machine here. On an object store it is seen whole or not at all."""
         filesystem, path = self.filesystem, self.path(name)

@@ -87,6 +87,16 @@ def test_report_is_written_where_the_shards_are(
     assert "6" in capsys.readouterr().out
 
 
+def test_report_reads_no_shard_for_what_it_cannot_write(
+    shards: Callable[..., Folder], tmp_path: Path
+) -> None:
+    pseudo = shards(str(tmp_path / "pseudo"))
+    pseudo.publish("en-de/0.parquet", b"no Parquet")
+    config = ReportConfig(pseudo=str(pseudo), output=f"{pseudo}/run.json/report")
+    with pytest.raises(ConfigError, match="a file stands where a folder is expected"):
+        JOB["main"](config)
+
+
 def test_corpus_report_reads_shards_that_have_no_error_column(
     tmp_path: Path, shards: Callable[..., Folder]
 ) -> None:

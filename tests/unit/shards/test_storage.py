@@ -144,6 +144,25 @@ def test_storage_read_only_location_is_a_config_error(
         Folder.at(str(tmp_path)).publish("1.parquet", b"one")
 
 
+def test_storage_tells_beforehand_what_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder.at(str(tmp_path / "new" / "out"))
+    folder.require_writable()
+    assert os.listdir(tmp_path / "new" / "out") == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ConfigError, match="a file stands where a folder is expected"):
+        Folder.at(str(tmp_path / "file" / "out")).require_writable()
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    # One who may write and not remove can do the work.
+    monkeypatch.setattr(LocalFileSystem, "rm_file", refused)
+    folder.require_writable()
+    assert folder.names() == []
+
+
 def test_storage_leftovers_are_invisible_and_removed(tmp_path: Path) -> None:
     folder = Folder.at(str(tmp_path))
     folder.publish("a/1.parquet", b"one")
