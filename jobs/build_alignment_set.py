@@ -41,6 +41,8 @@ _CASING_SENTENCES = 200_000
 def main(config: BuildAlignmentSetConfig) -> None:
     """Two passes over the shards: how words are written, then which names are known."""
     shards, readings, linked = _inputs(config)
+    output = Folder.at(config.output)
+    output.require_writable()
     english = (row[0] for table in _tables(shards) for row in _rows(table))
     casing = Casing.of(islice(english, _CASING_SENTENCES))
 
@@ -70,7 +72,6 @@ def main(config: BuildAlignmentSetConfig) -> None:
             for example in linked.examples(table, casing) if linked is not None else ():
                 pool(example.lang).add(example)
 
-    output = Folder.at(config.output)
     wikipedia: dict[str, Any] = {}
     for reading in readings:
         lang = reading.config.lang

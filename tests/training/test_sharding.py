@@ -57,7 +57,7 @@ def work(rank: int, tasks: list[Any], folders: list[Path], meeting: str) -> None
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     for task, folder in zip(tasks, folders, strict=True):
-        train(task, SETTINGS, Seat(folder / "sharded"))
+        train(task, SETTINGS, Seat(folder))
     torch.distributed.destroy_process_group()
 
 
@@ -73,7 +73,8 @@ def test_sharded_workers_take_the_steps_of_one_and_share_its_checkpoints(
         for loss, folder in zip(losses, folders, strict=True)
     ]
     # Processes take longer to start than to train: the same two for both.
-    torch.multiprocessing.spawn(work, (tasks, folders, f"file://{tmp_path}/meeting"), nprocs=2)
+    places = [folder / "sharded" for folder in folders]
+    torch.multiprocessing.spawn(work, (tasks, places, f"file://{tmp_path}/meeting"), nprocs=2)
 
     for task, folder in zip(tasks, folders, strict=True):
         alone, sharded, resumed = (folder / name for name in ("alone", "sharded", "resumed"))

@@ -197,11 +197,14 @@ class Folder:
 
         Raises ConfigError when the location cannot be written, TransientError when it is full.
         """
+        self._write(name, content, told_as=name)
+
+    def _write(self, name: str, content: bytes, told_as: str) -> None:
         filesystem, path = self.filesystem, self.path(name)
         if protocols(filesystem) & _ATOMIC_PUT:
-            self._put(lambda: filesystem.pipe_file(path, content), name)
+            self._put(lambda: filesystem.pipe_file(path, content), told_as)
         else:
-            self._put(lambda: _write_and_rename(filesystem, path, content), name)
+            self._put(lambda: _write_and_rename(filesystem, path, content), told_as)
 
     def require_writable(self) -> None:
         """Write a file and remove it: for long work that writes only when it is done.
@@ -209,7 +212,7 @@ class Folder:
         Raises ConfigError when the location cannot be written, TransientError when it is full.
         """
         name = f"{_TEMPORARY}{uuid.uuid4().hex}"
-        self.publish(name, b"")
+        self._write(name, b"", told_as="")
         # Who may write to a bucket may not always remove.
         with suppress(ConfigError):
             self.remove(name)

@@ -97,6 +97,15 @@ def test_build_alignment_set_without_shards_says_so(tmp_path: Path):
         main(config)
 
 
+def test_build_alignment_set_reads_no_pair_for_what_it_cannot_write(tmp_path: Path):
+    folders = _write_shards(tmp_path / "pairs", 3)
+    for path in (Path(folders[0]) / "part-0.parquet", tmp_path / "file"):
+        path.write_bytes(b"no Parquet")
+    config = BuildAlignmentSetConfig(pairs=folders, output=str(tmp_path / "file" / "out"))
+    with pytest.raises(ConfigError, match="a file stands where a folder is expected"):
+        main(config)
+
+
 def test_build_alignment_set_does_not_write_into_folders_of_others(tmp_path: Path):
     pairs = _write_shards(tmp_path / "pairs", 2)
     for output in (pairs[0], str(tmp_path / "pairs"), f"{pairs[0]}/examples"):

@@ -151,7 +151,7 @@ def test_storage_tells_beforehand_what_cannot_be_written(
     folder.require_writable()
     assert os.listdir(tmp_path / "new" / "out") == []
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ConfigError, match="a file stands where a folder is expected"):
+    with pytest.raises(ConfigError, match=r"file/out/?: a file stands where a folder is expected"):
         Folder.at(str(tmp_path / "file" / "out")).require_writable()
 
     def refused(*_: object) -> None:
