@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
@@ -127,6 +128,16 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are repeated as often as ever, but at once."""
     for module in ("xner.shards.remote", "xner.engine.attempts"):
         monkeypatch.setattr(f"{module}._WAIT", tenacity.wait_none())
+
+
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders of this machine can be read and not written; root, who may run this, may do both."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "replace", refused)
 
 
 class Faults:

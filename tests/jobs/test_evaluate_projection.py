@@ -129,14 +129,10 @@ def test_evaluate_projection_does_not_write_into_the_folder_of_a_run(
 
 
 def test_evaluate_projection_tells_what_it_cannot_write_before_a_teacher_labels(
-    made: Callable[..., EvaluateProjectionConfig], tmp_path: Path
+    made: Callable[..., EvaluateProjectionConfig], read_only: None
 ) -> None:
-    (tmp_path / "file").write_text("")
-    config = made(
-        output=str(tmp_path / "file" / "out"), mentions="teacher", teacher={"model": "none"}
-    )
-    with pytest.raises(ConfigError, match="a file stands where a folder is expected"):
-        job("main", config)
+    with pytest.raises(ConfigError, match="no permission"):
+        job("main", made(mentions="teacher", teacher={"model": "none"}))
 
 
 def test_evaluate_projection_projects_what_a_teacher_finds(

@@ -133,15 +133,13 @@ def test_storage_failed_write_leaves_nothing(
     assert os.listdir(tmp_path) == []
 
 
-def test_storage_read_only_location_is_a_config_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(*_: object) -> None:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    monkeypatch.setattr(os, "replace", refused)
+def test_storage_read_only_location_is_a_config_error(tmp_path: Path, read_only: None) -> None:
+    folder = Folder.at(str(tmp_path))
     with pytest.raises(ConfigError, match=r"1\.parquet: no permission: Permission denied"):
-        Folder.at(str(tmp_path)).publish("1.parquet", b"one")
+        folder.publish("1.parquet", b"one")
+    with pytest.raises(ConfigError, match=f"{tmp_path.name}: no permission: Permission denied"):
+        folder.require_writable()
+    assert os.listdir(tmp_path) == []
 
 
 def test_storage_tells_beforehand_what_cannot_be_written(
