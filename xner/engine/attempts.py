@@ -8,10 +8,11 @@ that no exception reaches, so its process ends, and says where every thread stoo
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from tenacity import (
     wait_exponential,
 )
 
-from xner.engine.flow import TableFunction
+from xner.engine.flow import Step, TableFunction
 from xner.errors import TransientError, XnerError
 
 _T = TypeVar("_T")
@@ -36,6 +37,11 @@ _WAIT = wait_exponential(multiplier=1, exp_base=4)
 
 # The process ends so long after it has said which shard it was, which needs Python to be running.
 _LAST_WORDS_SECONDS = 1.0
+
+# Python looks for cycles after so many new objects, and now and then through all there are, which
+# beside torch are half a million. By itself it begins at 700: a shard's words and spans, which have
+# no cycles, cost a sixth of what the host does beside the models.
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +68,15 @@ def patiently(what: str, work: Callable[..., _T], *arguments: Any) -> _T:
         return tried(work, *arguments)
     except (TimeoutError, ConnectionError) as error:
         raise TransientError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def load_steps(steps: Sequence[Step]) -> list[tuple[str, TableFunction]]:
+    """The stages of the steps by their names, loaded patiently, in a process set up to run them."""
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
+    return [
+        (step.name, patiently(f"{step.name}: loading", step.make, *step.arguments))
+        for step in steps
+    ]
 
 
 def run_step(

@@ -42,7 +42,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from xner import errors
 from xner.config import EngineConfig, PoolConfig, StepConfig
-from xner.engine.attempts import patiently, run_step
+from xner.engine.attempts import load_steps, patiently, run_step
 from xner.engine.flow import (
     ClusterSize,
     Schedule,
@@ -609,10 +609,7 @@ class _Actor:
         tries, node = self._watch.tries, ray.get_runtime_context().get_node_id()
         ray.get(tries.loading.remote(self._pool, node))
         try:
-            stages = [
-                (step.name, patiently(f"{step.name}: loading", step.make, *step.arguments))
-                for step in steps
-            ]
+            stages = load_steps(steps)
         except (TransientError, OSError, MemoryError, RuntimeError):
             seconds = ray.get(tries.load_failed.remote(self._pool, node))
             if seconds is None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from xner.config import StepConfig
-from xner.engine.attempts import patiently, run_step
+from xner.engine.attempts import load_steps, patiently, run_step
 from xner.engine.flow import (
     ClusterSize,
     Schedule,
@@ -43,10 +43,7 @@ class InlineEngine:
         report: Callable[[ClusterSize], None] = lambda size: None,
     ) -> Iterator[ShardResult]:
         """See :class:`xner.engine.flow.Engine`."""
-        stages = [
-            (step.name, patiently(f"{step.name}: loading", step.make, *step.arguments))
-            for step in (steps if names else ())
-        ]
+        stages = load_steps(steps if names else ())
         for name in names:
             try:
                 table = patiently(f"{name}: reading", read, name)
