@@ -180,7 +180,8 @@ class LinksConfig(Record):
 
 
 class EvidenceConfig(Record):
-    """What a candidate span gains from each witness, in log-odds (see xner.projection.evidence)."""
+    """Which spans are candidates, and what each gains from each witness, in log-odds (see
+    xner.projection.evidence)."""
 
     links: float = Field(20.0, ge=0, description="Word links inside the span, against outside.")
     aligner: float = Field(8.0, ge=0, description="Probabilities of the entity aligner, likewise.")
@@ -190,6 +191,9 @@ class EvidenceConfig(Record):
         16.0, ge=0, description="Share of the shard's other mentions of the name that agree."
     )
     absent: float = Field(8.0, description="What `not in this text` has for itself.")
+    whole_words: bool = Field(
+        True, description="Chinese spans begin and end where words of jieba's dictionary do."
+    )
 
 
 class AlignerConfig(ModelConfig):

@@ -76,6 +76,7 @@ from xner.report.terminal import configure_logging, print_summary, write_summary
 from xner.shards import schema
 from xner.shards.ledger import SHARD
 from xner.shards.storage import Folder
+from xner.text.chinese import word_borders
 from xner.text.mentions import Mention
 from xner.text.pairs import SentencePair
 from xner.text.words import Span, segment, words_in
@@ -263,6 +264,7 @@ def known_places(data: Path, lang: str) -> list[GoldPair]:
     found = []
     for row in table.select(["pair_id", "source", "target"]).to_pylist():
         source_words, target_words = segment(row["source"]), segment(row["target"])
+        borders = word_borders(row["target"]) if lang == "zh" else None
         names = [
             (in_source[name][0], places[0])
             for lexicon in lexicons
@@ -271,6 +273,8 @@ def known_places(data: Path, lang: str) -> list[GoldPair]:
                 row["source"], row["target"], source_words, target_words, lexicon
             ).items()
             if len(in_source[name]) == len(places) == 1
+            # In 北京市 what the table knows is part of the name.
+            and (borders is None or borders.issuperset(places[0]))
         ]
         source, target = (
             sorted({Mention(*ends[side], "LOC") for ends in names}) for side in (0, 1)

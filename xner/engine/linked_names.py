@@ -50,9 +50,9 @@ class LinkedNames:
         require_languages(self._linker.languages, self._config.links, table)
         langs = table["target_lang"].to_pylist()
         pairs = [
-            SentencePair(source, segment(source), target, segment(target))
-            for source, target in zip(
-                table["source"].to_pylist(), table["target"].to_pylist(), strict=True
+            SentencePair(source, segment(source), target, segment(target), lang)
+            for source, target, lang in zip(
+                table["source"].to_pylist(), table["target"].to_pylist(), langs, strict=True
             )
         ]
         names = [capitalised_names(pair.source, pair.source_words, casing) for pair in pairs]

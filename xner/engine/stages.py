@@ -94,10 +94,11 @@ class Align:
         if self._linker is not None and self._config.links is not None:
             require_languages(self._linker.languages, self._config.links, table)
         rows = [
-            _AlignedRow(source, target, [(m["start"], m["end"]) for m in mentions])
-            for source, target, mentions in zip(
+            _AlignedRow(source, target, lang, [(m["start"], m["end"]) for m in mentions])
+            for source, target, lang, mentions in zip(
                 table["source"].to_pylist(),
                 table["target"].to_pylist(),
+                table["target_lang"].to_pylist(),
                 table["source_mentions"].to_pylist(),
                 strict=True,
             )
@@ -155,8 +156,11 @@ class Align:
 class _AlignedRow:
     """A pair and its source mentions; ``found``: each one's candidates, None while unplaced."""
 
-    def __init__(self, source: str, target: str, mentions: Sequence[Span]) -> None:
-        self.source, self.target, self.mentions = source, target, mentions
+    def __init__(
+        self, source: str, target: str, target_lang: str, mentions: Sequence[Span]
+    ) -> None:
+        self.source, self.target, self.target_lang = source, target, target_lang
+        self.mentions = mentions
         self.found: list[list[Candidate] | None] = [None] * len(mentions)
 
     @cached_property
@@ -165,7 +169,9 @@ class _AlignedRow:
 
     @property
     def pair(self) -> SentencePair:
-        return SentencePair(self.source, segment(self.source), self.target, self.target_words)
+        return SentencePair(
+            self.source, segment(self.source), self.target, self.target_words, self.target_lang
+        )
 
     @property
     def asked(self) -> list[Span]:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from xner.models.hmm import WordAligner
 from xner.models.subwords import BOUNDARY_MARKS
 from xner.models.word_counts import Counts
-from xner.models.word_units import simplified
+from xner.text.chinese import simplified
 
 # How often a character is linked to the unknown sub-word, so to say, before anything is counted.
 _UNKNOWN_COUNT = 0.5

@@ -13,13 +13,12 @@ import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import opencc
 from tokenizers import Tokenizer, models, trainers
 
+from xner.text.chinese import simplified
 from xner.text.pairs import SentencePair
 from xner.text.words import Span, folded, is_unspaced
 
@@ -128,23 +127,6 @@ def _runs(text: str, words: Sequence[Span]) -> list[list[Span]]:
             runs.append([(start, end)])
         grows = unspaced
     return runs
-
-
-@lru_cache(maxsize=65_536)
-def _simplified_letter(letter: str) -> str:
-    found: str = _to_simplified().convert(letter)
-    return found if len(found) == 1 else letter
-
-
-@cache
-def _to_simplified() -> opencc.OpenCC:
-    return opencc.OpenCC("t2s")
-
-
-def simplified(text: str) -> str:
-    """Han letters in their simplified form, one for one: corpora mix the two, and words are
-    compared by this; the text itself is never changed."""
-    return "".join(map(_simplified_letter, text))
 
 
 def learn_units(sides: Iterable[tuple[str, Sequence[Span]]], size: int) -> Tokenizer | None:

@@ -33,6 +33,8 @@ import numpy.typing as npt
 from xner.config import EvidenceConfig
 from xner.projection.decode import Candidate, brackets, paired_mark, stored_score
 from xner.projection.spelling import Letters
+from xner.text.chinese import word_borders
+from xner.text.languages import language_of
 from xner.text.pairs import SentencePair
 from xner.text.words import Span, folded, is_cased, is_unspaced, segment, words_in
 
@@ -93,25 +95,34 @@ def candidates_by_evidence(
     ``mentions``: spans of the source. ``links``: [source words, target words] in [0, 1].
     ``probabilities``: [mentions, target words], what the entity aligner says, None without one.
     """
-    evidence = [collect(*each) for each in zip(pairs, mentions, links, probabilities, strict=True)]
+    evidence = [
+        collect(*each, config.whole_words)
+        for each in zip(pairs, mentions, links, probabilities, strict=True)
+    ]
     return [
         [mention.best(max_candidates) for mention in of_pair] for of_pair in weigh(evidence, config)
     ]
 
 
 def collect(
-    pair: SentencePair, mentions: Sequence[Span], links: Floats, probabilities: Floats | None
+    pair: SentencePair,
+    mentions: Sequence[Span],
+    links: Floats,
+    probabilities: Floats | None,
+    whole_words: bool = True,
 ) -> list[Evidence]:
     """The candidate spans of each mention of the source, with their evidence but for the agreement.
 
     ``links`` is [source words, target words] in [0, 1]. ``probabilities`` [mentions, target words]:
     what the entity aligner says of each word, None where there is no aligner. A span begins and
     ends with a word proper, or with a bracket or quotation mark whose partner is inside, and has no
-    bracket inside whose partner is outside.
+    bracket inside whose partner is outside. Chinese, whose words are single letters here, is not
+    torn within the words of a dictionary where ``whole_words`` is set: names placed on Parallel UD
+    zh had an F1 of 64.3, and 57.4 where a span may begin and end at any letter.
     """
     if not mentions:
         return []
-    target = _Target.of(pair)
+    target = _Target.of(pair, whole_words)
     linked = links.sum(0)
     likely = (
         np.zeros((len(mentions), len(target.words))) if probabilities is None else probabilities
@@ -293,10 +304,10 @@ class _Others:
 class _Target:
     """What the mentions of a pair share: its target's words, and where a span may have its ends.
 
-    ``bounds`` [words, 2]: characters. ``proper``: whether a word may be either end by itself;
-    ``opened``, ``closed``: where the partner stands before or after a mark, or -1. ``brackets``: of
-    which no span has one without the other. ``is_unspaced``: whether most words are single letters
-    of a script without spaces.
+    ``bounds`` [words, 2]: characters. ``proper`` [words, 2]: whether a span may begin, and whether
+    it may end with a word, whatever else is in it; ``opened``, ``closed``: where the partner stands
+    before or after a mark, or -1. ``brackets``: of which no span has one without the other.
+    ``is_unspaced``: whether most words are single letters of a script without spaces.
     """
 
     words: Sequence[str]
@@ -311,11 +322,15 @@ class _Target:
     is_unspaced: bool
 
     @classmethod
-    def of(cls, pair: SentencePair) -> _Target:
+    def of(cls, pair: SentencePair, whole_words: bool) -> _Target:
         words = [pair.target[a:b] for a, b in pair.target_words]
         marks = [paired_mark(word) for word in words]
         places = range(len(words))
-        proper = np.array([mark is None for mark in marks], dtype=bool)
+        letters = np.array(list(map(is_unspaced, words)), dtype=bool)
+        bounds = np.array(pair.target_words, dtype=np.int64).reshape(-1, 2)
+        proper = np.array([[mark is None] * 2 for mark in marks], dtype=bool).reshape(-1, 2)
+        if whole_words and pair.target_lang and language_of(pair.target_lang) == "zh":
+            proper &= np.isin(bounds, list(word_borders(pair.target))) | ~letters[:, None]
         opened = [_partner(marks, i, range(i - 1, -1, -1)) for i in places]
         closed = [_partner(marks, i, range(i + 1, len(words))) for i in places]
         for index, (start, end) in enumerate(pair.target_words):
@@ -326,13 +341,13 @@ class _Target:
             words=words,
             letters=Letters.of(words),
             keys=[_prefix(word) for word in words],
-            bounds=np.array(pair.target_words, dtype=np.int64).reshape(-1, 2),
+            bounds=bounds,
             capital=np.array([_capital(word) for word in words]),
             proper=proper,
             opened=np.array(opened, dtype=np.int64),
             closed=np.array(closed, dtype=np.int64),
             brackets=brackets(pair.target, pair.target_words),
-            is_unspaced=2 * sum(map(is_unspaced, words)) > len(words),
+            is_unspaced=2 * int(letters.sum()) > len(words),
         )
 
     def spelled(self, mentions: Sequence[Sequence[str]]) -> Floats:
@@ -357,8 +372,8 @@ class _Target:
         )
         # A mark ends a span that has its partner inside, and begins one likewise.
         closed, opened = self.closed[firsts], self.opened[lasts]
-        begins = self.proper[firsts] | ((closed >= 0) & (closed < lasts))
-        ends = self.proper[lasts] | ((opened > firsts) & (opened >= 0))
+        begins = self.proper[firsts, 0] | ((closed >= 0) & (closed < lasts))
+        ends = self.proper[lasts, 1] | ((opened > firsts) & (opened >= 0))
         good = begins & ends
         for opening, closing in self.brackets:
             has_opening = (firsts <= opening) & (opening <= lasts)

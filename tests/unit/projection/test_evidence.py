@@ -14,6 +14,7 @@ from xner.projection.evidence import (
     EVIDENCE,
     WITNESSES,
     Weighed,
+    candidates_by_evidence,
     collect,
     weigh,
 )
@@ -26,8 +27,8 @@ from xner.text.words import segment, words_in
 SOURCE = "The Member States adopted it"
 
 
-def pair_of(source: str, target: str) -> SentencePair:
-    return SentencePair(source, segment(source), target, segment(target))
+def pair_of(source: str, target: str, target_lang: str | None = None) -> SentencePair:
+    return SentencePair(source, segment(source), target, segment(target), target_lang)
 
 
 def span_of(text: str, part: str) -> tuple[int, int]:
@@ -54,9 +55,9 @@ def best_of(
 ) -> tuple[str | None, float]:
     """The text of the best candidate and its probability."""
     rows = None if probabilities is None else probabilities[None]
-    (evidence,) = collect(pair, [span_of(pair.source, name)], links, rows)
-    ((weighed,),) = weigh([[evidence]], config or EvidenceConfig())
-    found = weighed.best(1)
+    mentions = [span_of(pair.source, name)]
+    config = config or EvidenceConfig()
+    ((found,),) = candidates_by_evidence([pair], [mentions], [links], [rows], config, 1)
     return (pair.target[found[0].start : found[0].end], found[0].score) if found else (None, 0.0)
 
 
@@ -192,7 +193,8 @@ def test_evidence_is_kept_with_the_candidate() -> None:
 
 def test_evidence_every_witness_has_a_weight_and_a_field() -> None:
     assert EVIDENCE_STRUCT.names == [*WITNESSES, "agreement"]
-    assert list(EvidenceConfig.model_fields) == [*WITNESSES, "agreement", "absent"]
+    weights = [name for name in EvidenceConfig.model_fields if name != "whole_words"]
+    assert weights == [*WITNESSES, "agreement", "absent"]
 
 
 def test_evidence_a_mention_does_not_agree_with_itself() -> None:
@@ -277,6 +279,26 @@ def test_evidence_of_capitals_is_none_in_scripts_without(target: str, place: str
     assert dict(zip(EVIDENCE_STRUCT.names, best.evidence, strict=True))["capitals"] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("target_lang", "whole_words", "found"),
+    [
+        ("zh", True, "堪薩斯州"),
+        ("zh_TW", True, "堪薩斯州"),
+        ("zh", False, "堪薩"),
+        # No dictionary is asked of Japanese, though its letters may be the same.
+        ("ja", True, "堪薩"),
+        (None, True, "堪薩"),
+    ],
+)
+def test_evidence_tears_no_word_of_the_chinese_dictionary(
+    target_lang: str | None, whole_words: bool, found: str
+) -> None:
+    pair = pair_of("She lives in Kansas", "她住在堪薩斯州", target_lang)
+    links = links_of(pair, ("lives", "住", 0.9), ("in", "在", 0.9), ("Kansas", "堪薩", 0.9))
+    config = EvidenceConfig(whole_words=whole_words)
+    assert best_of(pair, "Kansas", links, config=config)[0] == found
+
+
 def test_evidence_of_a_mention_without_a_word() -> None:
     pair = pair_of("one  two", "eins zwei")
     (evidence,) = collect(pair, [(3, 5)], np.ones((2, 2), np.float32), None)
@@ -295,9 +317,11 @@ def test_evidence_of_an_empty_target() -> None:
 TEXTS = st.text("abAB .,()-„“北京é'", max_size=24)
 
 
-@given(source=TEXTS, target=TEXTS, data=st.data())
-def test_evidence_is_sound_for_any_text(source: str, target: str, data: st.DataObject) -> None:
-    pair = pair_of(source, target)
+@given(source=TEXTS, target=TEXTS, lang=st.sampled_from(["de", "zh"]), data=st.data())
+def test_evidence_is_sound_for_any_text(
+    source: str, target: str, lang: str, data: st.DataObject
+) -> None:
+    pair = pair_of(source, target, lang)
     shape = len(pair.source_words), len(pair.target_words)
     seed = data.draw(st.integers(0, 2**32 - 1))
     links = np.random.default_rng(seed).random(shape).astype(np.float32)
