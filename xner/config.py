@@ -180,8 +180,7 @@ class LinksConfig(Record):
 
 
 class EvidenceConfig(Record):
-    """Which spans are candidates, and what each gains from each witness, in log-odds (see
-    xner.projection.evidence)."""
+    """What a candidate span gains from each witness, in log-odds (see xner.projection.evidence)."""
 
     links: float = Field(20.0, ge=0, description="Word links inside the span, against outside.")
     aligner: float = Field(8.0, ge=0, description="Probabilities of the entity aligner, likewise.")
@@ -191,9 +190,6 @@ class EvidenceConfig(Record):
         16.0, ge=0, description="Share of the shard's other mentions of the name that agree."
     )
     absent: float = Field(8.0, description="What `not in this text` has for itself.")
-    whole_words: bool = Field(
-        True, description="Chinese spans begin and end where words of jieba's dictionary do."
-    )
 
 
 class AlignerConfig(ModelConfig):
@@ -223,6 +219,9 @@ class AlignerConfig(ModelConfig):
         1,
         ge=0,
         description="Words below the threshold that a span may bridge (a model alone).",
+    )
+    whole_words: bool = Field(
+        True, description="Chinese spans begin and end where words of jieba's dictionary do."
     )
     max_candidates: Count = Field(3, description="Candidates kept for each mention.")
     exact_match: bool = Field(

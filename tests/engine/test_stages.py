@@ -231,3 +231,47 @@ def test_stages_calibrate_as_the_folder_of_the_aligner_says(
     [[found]] = table["alignments"].to_pylist()
     assert (found["start"], found["end"]) == (0, 3)
     assert found["score"] == pytest.approx(score, abs=1e-3)
+
+
+class KansasHalf:
+    """An entity aligner and a word linker that know two letters of a name of three."""
+
+    settings = AlignerSettings(layout="packed")
+    languages = None
+
+    def __init__(self, *settings: Any) -> None:
+        pass
+
+    def align(self, requests: Any) -> list[np.ndarray]:
+        return [
+            np.array([[float(text[start] in "堪薩") for start, _ in words]], dtype=np.float32)
+            for _, text, words in requests
+        ]
+
+    def links(self, pairs: Any) -> list[np.ndarray]:
+        (pair,) = pairs
+        letters = [pair.target[start] for start, _ in pair.target_words]
+        return [
+            np.array([[c == "在" for c in letters], [c in "堪薩" for c in letters]], np.float32)
+        ]
+
+
+@pytest.mark.parametrize("by_links", [False, True])
+@pytest.mark.parametrize(
+    ("lang", "whole_words", "found"),
+    [("zh", True, "堪薩斯州"), ("zh", False, "堪薩"), ("ja", True, "堪薩")],
+)
+def test_align_tears_no_word_of_chinese(
+    monkeypatch: pytest.MonkeyPatch, by_links: bool, lang: str, whole_words: bool, found: str
+) -> None:
+    monkeypatch.setattr("xner.models.aligner.Aligner", KansasHalf)
+    monkeypatch.setattr(stages, "word_linker", KansasHalf)
+    config = AlignerConfig(
+        model=None if by_links else "made",
+        links=LinksConfig() if by_links else None,
+        whole_words=whole_words,
+    )
+    source, target = "in Kansas", "在堪薩斯州"
+    table = labelled([(source, target, [mention(source, "Kansas")])], lang)
+    [[best, *_]] = stages.Align(config)(table)["alignments"].to_pylist()
+    assert target[best["start"] : best["end"]] == found

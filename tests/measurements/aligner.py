@@ -33,6 +33,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ from xner.report.terminal import configure_logging, print_summary, write_summary
 from xner.shards import schema
 from xner.shards.ledger import SHARD
 from xner.shards.storage import Folder
-from xner.text.chinese import word_borders
+from xner.text.chinese import whole_words
 from xner.text.mentions import Mention
 from xner.text.pairs import SentencePair
 from xner.text.words import Span, segment, words_in
@@ -264,7 +265,7 @@ def known_places(data: Path, lang: str) -> list[GoldPair]:
     found = []
     for row in table.select(["pair_id", "source", "target"]).to_pylist():
         source_words, target_words = segment(row["source"]), segment(row["target"])
-        borders = word_borders(row["target"]) if lang == "zh" else None
+        edges = set(chain.from_iterable(whole_words(row["target"], target_words, lang)))
         names = [
             (in_source[name][0], places[0])
             for lexicon in lexicons
@@ -273,8 +274,8 @@ def known_places(data: Path, lang: str) -> list[GoldPair]:
                 row["source"], row["target"], source_words, target_words, lexicon
             ).items()
             if len(in_source[name]) == len(places) == 1
-            # In 北京市 what the table knows is part of the name.
-            and (borders is None or borders.issuperset(places[0]))
+            # In 北京市 what the table knows is a part of the name.
+            and edges.issuperset(places[0])
         ]
         source, target = (
             sorted({Mention(*ends[side], "LOC") for ends in names}) for side in (0, 1)

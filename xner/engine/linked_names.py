@@ -19,6 +19,7 @@ from xner.models.word_links import require_languages, require_languages_of, word
 from xner.projection.evidence import candidates_by_evidence
 from xner.projection.resolve import resolve
 from xner.shards.storage import Folder
+from xner.text.chinese import whole_words
 from xner.text.mentions import Mention
 from xner.text.pairs import SentencePair
 from xner.text.words import segment
@@ -50,10 +51,11 @@ class LinkedNames:
         require_languages(self._linker.languages, self._config.links, table)
         langs = table["target_lang"].to_pylist()
         pairs = [
-            SentencePair(source, segment(source), target, segment(target), lang)
+            SentencePair(source, segment(source), target, words, whole_words(target, words, lang))
             for source, target, lang in zip(
                 table["source"].to_pylist(), table["target"].to_pylist(), langs, strict=True
             )
+            for words in [segment(target)]
         ]
         names = [capitalised_names(pair.source, pair.source_words, casing) for pair in pairs]
         found = candidates_by_evidence(

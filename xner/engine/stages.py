@@ -29,6 +29,7 @@ from xner.projection.quality import (
     to_alignments,
 )
 from xner.shards import schema
+from xner.text.chinese import whole_words
 from xner.text.iob2 import OUTSIDE, split_tag, tags_of
 from xner.text.mentions import Mention
 from xner.text.pairs import SentencePair
@@ -94,7 +95,12 @@ class Align:
         if self._linker is not None and self._config.links is not None:
             require_languages(self._linker.languages, self._config.links, table)
         rows = [
-            _AlignedRow(source, target, lang, [(m["start"], m["end"]) for m in mentions])
+            _AlignedRow(
+                source,
+                target,
+                lang if self._config.whole_words else None,
+                [(m["start"], m["end"]) for m in mentions],
+            )
             for source, target, lang, mentions in zip(
                 table["source"].to_pylist(),
                 table["target"].to_pylist(),
@@ -119,12 +125,12 @@ class Align:
             return
         config, settings = self._config, self._aligner.settings
         calibration = Calibration(settings.score_scale, settings.score_bias)
-        requests = [(row.names_asked, row.target, row.target_words) for row in rows]
+        requests = [(row.names_asked, row.target, row.whole_words) for row in rows]
         for row, scores in zip(rows, self._aligner.align(requests), strict=True):
             row.place(
                 candidates(
                     scores,
-                    row.target_words,
+                    row.whole_words,
                     row.target,
                     threshold=config.threshold,
                     max_gap=config.max_gap,
@@ -154,10 +160,13 @@ class Align:
 
 
 class _AlignedRow:
-    """A pair and its source mentions; ``found``: each one's candidates, None while unplaced."""
+    """A pair and its source mentions; ``found``: each one's candidates, None while unplaced.
+
+    ``target_lang``: None where mentions may tear its words.
+    """
 
     def __init__(
-        self, source: str, target: str, target_lang: str, mentions: Sequence[Span]
+        self, source: str, target: str, target_lang: str | None, mentions: Sequence[Span]
     ) -> None:
         self.source, self.target, self.target_lang = source, target, target_lang
         self.mentions = mentions
@@ -167,10 +176,15 @@ class _AlignedRow:
     def target_words(self) -> list[Span]:
         return segment(self.target)
 
+    @cached_property
+    def whole_words(self) -> Sequence[Span]:
+        return whole_words(self.target, self.target_words, self.target_lang)
+
     @property
     def pair(self) -> SentencePair:
+        whole = self.whole_words if self.mentions else None
         return SentencePair(
-            self.source, segment(self.source), self.target, self.target_words, self.target_lang
+            self.source, segment(self.source), self.target, self.target_words, whole
         )
 
     @property
@@ -192,7 +206,7 @@ class _AlignedRow:
         names = self.names_asked
         for index, name in enumerate(names):
             if names.count(name) == 1:
-                place = verbatim(name, self.target, self.target_words)
+                place = verbatim(name, self.target, self.whole_words)
                 if place is not None:
                     self.found[index] = [Candidate(*place, 1.0, COPY)]
 

@@ -33,8 +33,6 @@ import numpy.typing as npt
 from xner.config import EvidenceConfig
 from xner.projection.decode import Candidate, brackets, paired_mark, stored_score
 from xner.projection.spelling import Letters
-from xner.text.chinese import word_borders
-from xner.text.languages import language_of
 from xner.text.pairs import SentencePair
 from xner.text.words import Span, folded, is_cased, is_unspaced, segment, words_in
 
@@ -95,10 +93,7 @@ def candidates_by_evidence(
     ``mentions``: spans of the source. ``links``: [source words, target words] in [0, 1].
     ``probabilities``: [mentions, target words], what the entity aligner says, None without one.
     """
-    evidence = [
-        collect(*each, config.whole_words)
-        for each in zip(pairs, mentions, links, probabilities, strict=True)
-    ]
+    evidence = [collect(*each) for each in zip(pairs, mentions, links, probabilities, strict=True)]
     return [
         [mention.best(max_candidates) for mention in of_pair] for of_pair in weigh(evidence, config)
     ]
@@ -109,20 +104,18 @@ def collect(
     mentions: Sequence[Span],
     links: Floats,
     probabilities: Floats | None,
-    whole_words: bool = True,
 ) -> list[Evidence]:
     """The candidate spans of each mention of the source, with their evidence but for the agreement.
 
     ``links`` is [source words, target words] in [0, 1]. ``probabilities`` [mentions, target words]:
     what the entity aligner says of each word, None where there is no aligner. A span begins and
     ends with a word proper, or with a bracket or quotation mark whose partner is inside, and has no
-    bracket inside whose partner is outside. Chinese, whose words are single letters here, is not
-    torn within the words of a dictionary where ``whole_words`` is set: names placed on Parallel UD
-    zh had an F1 of 64.3, and 57.4 where a span may begin and end at any letter.
+    bracket inside whose partner is outside. It tears none of the pair's whole words: names placed
+    on Parallel UD zh have an F1 of 64.3, and 57.4 where they may begin and end at any letter.
     """
     if not mentions:
         return []
-    target = _Target.of(pair, whole_words)
+    target = _Target.of(pair)
     linked = links.sum(0)
     likely = (
         np.zeros((len(mentions), len(target.words))) if probabilities is None else probabilities
@@ -322,15 +315,16 @@ class _Target:
     is_unspaced: bool
 
     @classmethod
-    def of(cls, pair: SentencePair, whole_words: bool) -> _Target:
+    def of(cls, pair: SentencePair) -> _Target:
         words = [pair.target[a:b] for a, b in pair.target_words]
         marks = [paired_mark(word) for word in words]
         places = range(len(words))
-        letters = np.array(list(map(is_unspaced, words)), dtype=bool)
         bounds = np.array(pair.target_words, dtype=np.int64).reshape(-1, 2)
         proper = np.array([[mark is None] * 2 for mark in marks], dtype=bool).reshape(-1, 2)
-        if whole_words and pair.target_lang and language_of(pair.target_lang) == "zh":
-            proper &= np.isin(bounds, list(word_borders(pair.target))) | ~letters[:, None]
+        if pair.whole_words is not None:
+            starts, ends = np.array(pair.whole_words, dtype=np.int64).reshape(-1, 2).T
+            proper[:, 0] &= np.isin(bounds[:, 0], starts)
+            proper[:, 1] &= np.isin(bounds[:, 1], ends)
         opened = [_partner(marks, i, range(i - 1, -1, -1)) for i in places]
         closed = [_partner(marks, i, range(i + 1, len(words))) for i in places]
         for index, (start, end) in enumerate(pair.target_words):
@@ -347,7 +341,7 @@ class _Target:
             opened=np.array(opened, dtype=np.int64),
             closed=np.array(closed, dtype=np.int64),
             brackets=brackets(pair.target, pair.target_words),
-            is_unspaced=2 * int(letters.sum()) > len(words),
+            is_unspaced=2 * sum(map(is_unspaced, words)) > len(words),
         )
 
     def spelled(self, mentions: Sequence[Sequence[str]]) -> Floats:

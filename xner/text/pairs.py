@@ -12,11 +12,12 @@ from xner.text.words import Span
 class SentencePair:
     """Two raw texts and the spans of their words (see :mod:`xner.text.words`).
 
-    ``target_lang``: that of the target, where it is known.
+    ``whole_words``: the words of the target that no mention tears, each of which may be several of
+    ``target_words``; None where they are these.
     """
 
     source: str
     source_words: Sequence[Span]
     target: str
     target_words: Sequence[Span]
-    target_lang: str | None = None
+    whole_words: Sequence[Span] | None = None

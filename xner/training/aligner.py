@@ -47,6 +47,7 @@ from xner.projection.calibration import IDENTITY, calibration_error, fit_calibra
 from xner.projection.decode import Candidate, candidates
 from xner.shards.ledger import content_of
 from xner.shards.storage import Folder
+from xner.text.chinese import whole_words
 from xner.text.words import Span, segment
 from xner.training.encoders import Encoder, find_encoder
 from xner.training.loop import Batch, Progress, log_progress
@@ -231,7 +232,7 @@ class HeldOut:
     def of(
         cls, aligner: Aligner, decoding: AlignerConfig, examples: Sequence[AlignmentExample]
     ) -> HeldOut:
-        words = [segment(example.text) for example in examples]
+        words = [whole_words(e.text, segment(e.text), e.lang) for e in examples]
         matrices = aligner.align(
             [(e.names, e.text, spans) for e, spans in zip(examples, words, strict=True)]
         )

@@ -14,13 +14,13 @@ from xner.projection.evidence import (
     EVIDENCE,
     WITNESSES,
     Weighed,
-    candidates_by_evidence,
     collect,
     weigh,
 )
 from xner.projection.quality import from_alignments, to_alignments
 from xner.shards.schema import ALIGNMENT
 from xner.shards.schema import EVIDENCE as EVIDENCE_STRUCT
+from xner.text.chinese import whole_words
 from xner.text.pairs import SentencePair
 from xner.text.words import segment, words_in
 
@@ -28,7 +28,10 @@ SOURCE = "The Member States adopted it"
 
 
 def pair_of(source: str, target: str, target_lang: str | None = None) -> SentencePair:
-    return SentencePair(source, segment(source), target, segment(target), target_lang)
+    words = segment(target)
+    return SentencePair(
+        source, segment(source), target, words, whole_words(target, words, target_lang)
+    )
 
 
 def span_of(text: str, part: str) -> tuple[int, int]:
@@ -55,9 +58,9 @@ def best_of(
 ) -> tuple[str | None, float]:
     """The text of the best candidate and its probability."""
     rows = None if probabilities is None else probabilities[None]
-    mentions = [span_of(pair.source, name)]
-    config = config or EvidenceConfig()
-    ((found,),) = candidates_by_evidence([pair], [mentions], [links], [rows], config, 1)
+    (evidence,) = collect(pair, [span_of(pair.source, name)], links, rows)
+    ((weighed,),) = weigh([[evidence]], config or EvidenceConfig())
+    found = weighed.best(1)
     return (pair.target[found[0].start : found[0].end], found[0].score) if found else (None, 0.0)
 
 
@@ -193,8 +196,7 @@ def test_evidence_is_kept_with_the_candidate() -> None:
 
 def test_evidence_every_witness_has_a_weight_and_a_field() -> None:
     assert EVIDENCE_STRUCT.names == [*WITNESSES, "agreement"]
-    weights = [name for name in EvidenceConfig.model_fields if name != "whole_words"]
-    assert weights == [*WITNESSES, "agreement", "absent"]
+    assert list(EvidenceConfig.model_fields) == [*WITNESSES, "agreement", "absent"]
 
 
 def test_evidence_a_mention_does_not_agree_with_itself() -> None:
@@ -279,24 +281,11 @@ def test_evidence_of_capitals_is_none_in_scripts_without(target: str, place: str
     assert dict(zip(EVIDENCE_STRUCT.names, best.evidence, strict=True))["capitals"] == 0.5
 
 
-@pytest.mark.parametrize(
-    ("target_lang", "whole_words", "found"),
-    [
-        ("zh", True, "堪薩斯州"),
-        ("zh_TW", True, "堪薩斯州"),
-        ("zh", False, "堪薩"),
-        # No dictionary is asked of Japanese, though its letters may be the same.
-        ("ja", True, "堪薩"),
-        (None, True, "堪薩"),
-    ],
-)
-def test_evidence_tears_no_word_of_the_chinese_dictionary(
-    target_lang: str | None, whole_words: bool, found: str
-) -> None:
+@pytest.mark.parametrize(("target_lang", "found"), [("zh", "堪薩斯州"), (None, "堪薩")])
+def test_evidence_tears_no_whole_word(target_lang: str | None, found: str) -> None:
     pair = pair_of("She lives in Kansas", "她住在堪薩斯州", target_lang)
     links = links_of(pair, ("lives", "住", 0.9), ("in", "在", 0.9), ("Kansas", "堪薩", 0.9))
-    config = EvidenceConfig(whole_words=whole_words)
-    assert best_of(pair, "Kansas", links, config=config)[0] == found
+    assert best_of(pair, "Kansas", links)[0] == found
 
 
 def test_evidence_of_a_mention_without_a_word() -> None:
