@@ -100,10 +100,7 @@ def candidates_by_evidence(
 
 
 def collect(
-    pair: SentencePair,
-    mentions: Sequence[Span],
-    links: Floats,
-    probabilities: Floats | None,
+    pair: SentencePair, mentions: Sequence[Span], links: Floats, probabilities: Floats | None
 ) -> list[Evidence]:
     """The candidate spans of each mention of the source, with their evidence but for the agreement.
 
@@ -321,7 +318,7 @@ class _Target:
         places = range(len(words))
         bounds = np.array(pair.target_words, dtype=np.int64).reshape(-1, 2)
         proper = np.array([[mark is None] * 2 for mark in marks], dtype=bool).reshape(-1, 2)
-        if pair.whole_words is not None:
+        if pair.whole_words is not None and len(pair.whole_words) < len(words):
             starts, ends = np.array(pair.whole_words, dtype=np.int64).reshape(-1, 2).T
             proper[:, 0] &= np.isin(bounds[:, 0], starts)
             proper[:, 1] &= np.isin(bounds[:, 1], ends)
