@@ -97,7 +97,7 @@ def test_examples_of_a_part_that_is_held_out_whole(trained_tagger: Path, weighti
     found = Surveyor(0.5, True, loss)(nothing)
     assert (found.num_sentences, found.scores) == (0, (0, 0.0))
     tag_ids = {tag: number for number, tag in enumerate(tags_of(["LOC", "PER"]))}
-    encoder = PartEncoder(Encoder(str(trained_tagger)), (), tag_ids, 64, 0.5, loss, 0.0)
+    encoder = PartEncoder(Encoder(str(trained_tagger)), (), tag_ids, 64, 0.5, loss, 0.0, (0,), 0)
     encoded = encoder(nothing)
     assert len(encoded.input_ids) == len(encoded.labels) == len(encoded.lengths) == 0
     assert (encoded.weights is None) == (weighting == "none")

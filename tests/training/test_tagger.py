@@ -360,9 +360,34 @@ def test_tagger_mixes_sources(tagged_file: Path, tagger_recipe: Any, tmp_path: P
         make_task(tagger_recipe(data=[few]), Folder.at(str(tmp_path / "run")))
 
 
-def test_tagger_dev_is_read_once(tagged_file: Path, tagger_recipe: Any) -> None:
-    with pytest.raises(ValidationError, match="repeat is for sources that are trained on"):
-        tagger_recipe(dev=[{"path": str(tagged_file), "repeat": 2}])
+def test_tagger_learns_from_copies_with_other_mentions(
+    tagged_file: Path, tagger_recipe: Any, tmp_path: Path
+) -> None:
+    source = {"path": str(tagged_file), "lang": "de"}
+    people = {**people_only(tagged_file, tmp_path), "repeat": 2}
+    plain, copied = (
+        make_task(
+            tagger_recipe(
+                data=[{**source, "replacements": number}, people], optimization={"dev_share": 0.2}
+            ),
+            Folder.at(str(tmp_path / "run")),
+        )
+        for number in (0, 2)
+    )
+    assert copied.dev == plain.dev and copied.about == plain.about
+    assert plain.mixture is not None and copied.mixture is not None
+    once, twice = (np.bincount(task.mixture.repeats.astype(int)) for task in (plain, copied))
+    # Every sentence of the file has a mention.
+    assert twice.tolist() == [0, 3 * once[1], once[2]]
+    windows = np.split(copied.windows.input_ids, copied.windows.bounds[1:-1])
+    texts = {tuple(window.tolist()) for window in windows}
+    assert len(texts) > 2 * once[1]
+
+
+@pytest.mark.parametrize("setting", ["repeat", "replacements"])
+def test_tagger_dev_is_read_once(tagged_file: Path, tagger_recipe: Any, setting: str) -> None:
+    with pytest.raises(ValidationError, match=f"{setting} is for sources that are trained on"):
+        tagger_recipe(dev=[{"path": str(tagged_file), setting: 2}])
 
 
 def test_tagger_names_the_types_that_the_tagger_it_goes_on_from_lacks(

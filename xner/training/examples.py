@@ -20,6 +20,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from xner.config import LossConfig, TaggedSourceConfig
+from xner.corpora.mention_replacement import with_replacements
 from xner.corpora.tagged import Mapper, Result, TaggedPart, TaggedSentence, tagged_parts
 from xner.models.subwords import Sequences, offsets_of, ranges
 from xner.models.tagger import at_positions, collate, encode, label_ids
@@ -163,7 +164,10 @@ class EncodedPart:
 
 @dataclass(frozen=True)
 class PartEncoder:
-    """Encodes what is not held out of a part; ``mean_score`` is that of all words in mentions."""
+    """Encodes what is not held out of a part, and copies of it with other mentions.
+
+    ``mean_score`` is that of all words in mentions; ``replacements`` [sources]: how many copies.
+    """
 
     encoder: Encoder
     characters: tuple[str, ...]
@@ -172,13 +176,17 @@ class PartEncoder:
     share: float
     loss: LossConfig
     mean_score: float
+    replacements: tuple[int, ...]
+    seed: int
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         return self.encoder.tokenizer(self.characters)
 
     def __call__(self, part: Part) -> EncodedPart:
-        kept = split(part, self.share)[1]
+        kept = with_replacements(
+            split(part, self.share)[1], self.replacements[part.source], self.seed
+        )
         texts, words = [s.text for s in kept], [s.words for s in kept]
         windows = encode(self._tokenizer, texts, words, self.max_length)
         weights = word_weights(kept, self.loss, self.mean_score)

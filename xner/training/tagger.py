@@ -320,6 +320,8 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         share=share,
         loss=config.loss,
         mean_score=mean_score(surveys),
+        replacements=tuple(source.replacements for source in config.data),
+        seed=config.optimization.seed,
     )
     encoded_parts = encoded(parts, part_encoder, each)
     hidden = [tuple(sorted(set(config.data[part.source].not_annotated))) for part in parts]
