@@ -91,7 +91,8 @@ def word_aligner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def project_config(models: Path, pairs: Path) -> Callable[..., ProjectConfig]:
-    """The main job on these models, output first; thresholds so low that random scores pass."""
+    """The main job on these models, output first; thresholds so low that random scores pass, and
+    about a quarter of the rows."""
 
     def config(output: Path, **settings: object) -> ProjectConfig:
         values: dict[str, object] = {
@@ -108,7 +109,7 @@ def project_config(models: Path, pairs: Path) -> Callable[..., ProjectConfig]:
                 "threshold": 0.004,
                 "pool": {"num_cpus": 0.5},
             },
-            "quality": {"min_teacher_score": 0.1, "min_alignment_score": 0.0, "max_unplaced": 2},
+            "quality": {"min_teacher_score": 0.1, "min_alignment_score": 0.0, "max_unplaced": 6},
             "engine": {"kind": "inline"},
         }
         return ProjectConfig.model_validate({**values, **settings})

@@ -236,7 +236,7 @@ def test_project_corpus_goes_on_where_it_was(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"quality": {"max_unplaced": 1}}, "quality.max_unplaced: there 2, now 1"),
+        ({"quality": {"max_unplaced": 1}}, "quality.max_unplaced: there 6, now 1"),
         ({"aligner": {"model": "SINGLE"}}, "aligner.content: there"),
         ({"quality": {"labels": ["DRUG"]}}, "quality.labels: DRUG unknown to the teacher"),
         ({"aligner": {"model": "TEACHER"}}, "no aligner.json, so this is not an aligner"),
