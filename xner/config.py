@@ -8,7 +8,7 @@ record is told in :mod:`xner.command_line`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -59,12 +59,18 @@ class Record(BaseModel):
 
 def _check_unused(settings: Record, names: Iterable[str], why: str) -> None:
     """Refuses a setting that was given a value and has no effect, as its user would never know."""
+    for name in _given(settings, names):
+        raise ValueError(f"{name}: {why}")
+
+
+def _given(settings: Record, names: Iterable[str]) -> Iterator[str]:
+    """Those of the settings that were given another value than their default."""
     for name in names:
         if name not in settings.model_fields_set:
             continue
         default = type(settings).model_fields[name].get_default(call_default_factory=True)
         if getattr(settings, name) != default:
-            raise ValueError(f"{name}: {why}")
+            yield name
 
 
 class EngineConfig(Record):
@@ -593,9 +599,8 @@ class TaggedSourceConfig(Record):
 
 
 def _check_read_once(what: str, source: TaggedSourceConfig) -> None:
-    for name in ("repeat", "replacements"):
-        if getattr(source, name) != type(source).model_fields[name].default:
-            raise ValueError(f"{what}: {name} is for sources that are trained on")
+    for name in _given(source, ("repeat", "replacements")):
+        raise ValueError(f"{what}: {name} is for sources that are trained on")
 
 
 class OptimizationConfig(Record):

@@ -11,9 +11,9 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from xner.corpora.tagged import TaggedSentence
-from xner.text.iob2 import OUTSIDE, UNKNOWN, chunks
 from xner.text.words import Span
 
 # A name, and its words as spans of it.
@@ -36,7 +36,7 @@ def with_replacements(
     forms = _forms_of(sentences)
     copies = []
     for sentence in sentences:
-        mentions = _mentions(sentence)
+        mentions = sentence.mentions()
         choose = random.Random(f"{seed} {sentence.text}")
         for _ in range(num_copies if mentions else 0):
             drawn = [choose.choice(forms[sentence.lang, label]) for *_, label in mentions]
@@ -48,48 +48,45 @@ def _forms_of(sentences: Iterable[TaggedSentence]) -> _Forms:
     """By language and type the different mentions, in alphabetical order."""
     found: defaultdict[tuple[str, str], dict[str, tuple[Span, ...]]] = defaultdict(dict)
     for sentence in sentences:
-        for first, last, label in _mentions(sentence):
-            words = sentence.words[first:last]
-            start, end = words[0][0], words[-1][1]
-            inside = tuple((a - start, b - start) for a, b in words)
-            found[sentence.lang, label].setdefault(sentence.text[start:end], inside)
+        for first, last, label in sentence.mentions():
+            start, end = sentence.words[first][0], sentence.words[last - 1][1]
+            name, words = _cut(sentence, (start, end), slice(first, last))
+            found[sentence.lang, label].setdefault(name, words)
     return {key: sorted(forms.items()) for key, forms in found.items()}
 
 
-def _mentions(sentence: TaggedSentence) -> list[tuple[int, int, str]]:
-    return list(chunks([OUTSIDE if tag == UNKNOWN else tag for tag in sentence.tags]))
+def _cut(sentence: TaggedSentence, span: Span, words: slice) -> _Form:
+    """These characters of the sentence, and these of its words as spans of them."""
+    start, end = span
+    return sentence.text[start:end], tuple((a - start, b - start) for a, b in sentence.words[words])
 
 
 def _replaced(
     sentence: TaggedSentence, mentions: Sequence[tuple[int, int, str]], forms: Sequence[_Form]
 ) -> TaggedSentence:
     """The sentence with these forms in the place of its mentions."""
-    text, read = "", 0
-    words: list[Span] = []
+    pieces: list[_Form] = []
     tags: list[str] = []
     scores: list[tuple[float, float]] = []
-    after = 0
-
-    def keep(until: int) -> None:
-        shift = len(text) - read
-        words.extend((a + shift, b + shift) for a, b in sentence.words[after:until])
-        tags.extend(sentence.tags[after:until])
-        scores.extend(sentence.scores[after:until])
-
-    for (first, last, label), (name, inside) in zip(mentions, forms, strict=True):
-        keep(first)
-        text += sentence.text[read : sentence.words[first][0]]
-        words.extend((a + len(text), b + len(text)) for a, b in inside)
-        tags.extend([f"B-{label}", *[f"I-{label}"] * (len(inside) - 1)])
-        scores.extend(sentence.scores[first : first + 1] * len(inside))
-        text += name
-        read, after = sentence.words[last - 1][1], last
-    keep(len(sentence.words))
+    done, after = 0, 0
+    for (first, last, label), form in zip(mentions, forms, strict=True):
+        between, size = slice(after, first), len(form[1])
+        pieces += [_cut(sentence, (done, sentence.words[first][0]), between), form]
+        tags += [*sentence.tags[between], f"B-{label}", *[f"I-{label}"] * (size - 1)]
+        scores += [*sentence.scores[between], *sentence.scores[first : first + 1] * size]
+        done, after = sentence.words[last - 1][1], last
+    rest = slice(after, None)
+    pieces.append(_cut(sentence, (done, len(sentence.text)), rest))
+    starts = accumulate((len(text) for text, _ in pieces), initial=0)
     return replace(
         sentence,
-        text=text + sentence.text[read:],
-        words=tuple(words),
-        tags=tuple(tags),
-        scores=tuple(scores),
+        text="".join(text for text, _ in pieces),
+        words=tuple(
+            (start + a, start + b)
+            for start, (_, words) in zip(starts, pieces, strict=False)
+            for a, b in words
+        ),
+        tags=(*tags, *sentence.tags[rest]),
+        scores=(*scores, *sentence.scores[rest]),
         sent_id=None,
     )

@@ -33,6 +33,7 @@ from xner.shards.storage import Folder, files_at
 from xner.text.iob2 import (
     OUTSIDE,
     UNKNOWN,
+    chunks,
     detect_scheme,
     encode,
     renamed,
@@ -136,6 +137,10 @@ class TaggedSentence:
     sent_id: str | None = None
     not_annotated: tuple[str, ...] = ()
     scores: tuple[tuple[float, float], ...] = ()
+
+    def mentions(self) -> list[tuple[int, int, str]]:
+        """Each as first word, word after the last, type; none has words that teach nothing."""
+        return list(chunks([OUTSIDE if tag == UNKNOWN else tag for tag in self.tags]))
 
 
 Item = TypeVar("Item")

@@ -176,10 +176,7 @@ class TaggerTask:
             _that_can_be_judged(tags, sentence)
             for tags, sentence in zip(predicted, self.dev, strict=True)
         ]
-        gold = [
-            set(chunks([OUTSIDE if tag == UNKNOWN else tag for tag in sentence.tags]))
-            for sentence in self.dev
-        ]
+        gold = [set(sentence.mentions()) for sentence in self.dev]
         right = sum(len(a & b) for a, b in zip(found, gold, strict=True))
         num_found, num_gold = sum(map(len, found)), sum(map(len, gold))
         return {
