@@ -23,8 +23,10 @@ help: ## List the targets.
 
 setup: $(READY) ## Make the virtual environment .venv and install the project into it.
 
+# To choose the versions takes the pip of Python 3.11 a minute longer.
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'
 	@touch $(READY)
 

@@ -34,6 +34,9 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 # figures of its processes every five.
 os.environ.setdefault("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "0")
 os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
+# A worker of Ray Train waits with each checkpoint, and at the end, until its controller looks at it
+# again: by itself every two seconds.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ from xner.config import EngineConfig, PoolConfig
 from xner.engine.choose import engine_for
 from xner.engine.flow import Engine, Step
 from xner.errors import ConfigError, DataError
-from xner.models.hmm import num_threads
 from xner.shards.statistics import Statistics
 
 
@@ -284,7 +283,10 @@ def test_distributed_holds_more_than_the_object_store() -> None:
 
 class CountThreads:
     def __call__(self, table: pa.Table) -> pa.Table:
+        # Here, for every process that runs a step imports this module.
         import torch
+
+        from xner.models.hmm import num_threads
 
         return pa.table({"x": [num_threads(), torch.get_num_threads()]})
 

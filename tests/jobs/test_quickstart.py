@@ -13,7 +13,7 @@ import pytest
 from xner.config import QuickstartConfig
 
 PROJECT = Path(__file__).resolve().parents[2]
-SMALL = {"pairs": 60, "teacher_sentences": 1500, "aligner_examples": 600, "test_sentences": 60}
+SMALL = {"pairs": 60, "teacher_sentences": 1500, "aligner_examples": 250, "test_sentences": 60}
 
 
 @pytest.mark.slow
