@@ -42,7 +42,7 @@ test-cluster: $(READY) ## The tests that start a cluster of their own: some minu
 lint: $(READY) ## Format, lint and type checks alone.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 audit: $(READY) ## Known vulnerabilities of all that is installed, as PyPI tells them.
 	$(PYTHON) -m venv runs/audit

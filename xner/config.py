@@ -1044,6 +1044,12 @@ class EvaluateProjectionConfig(Record):
     output: str = Field(description="Folder for the scores and the predictions.")
 
     @model_validator(mode="after")
+    def _gold_is_read_once(self) -> EvaluateProjectionConfig:
+        _check_read_once("source", self.source)
+        _check_read_once("target", self.target)
+        return self
+
+    @model_validator(mode="after")
     def _teacher_where_it_labels(self) -> EvaluateProjectionConfig:
         if (self.mentions == "teacher") != (self.teacher is not None):
             found = "no teacher" if self.teacher is None else "a teacher"

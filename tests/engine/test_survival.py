@@ -22,7 +22,7 @@ from ray.data import DataContext
 from xner.config import EngineConfig, PoolConfig
 from xner.engine.choose import engine_for
 from xner.engine.distributed import _connect, _given_up
-from xner.engine.flow import Engine, ShardResult, Step
+from xner.engine.flow import Engine, ShardResult, Step, TableFunction
 from xner.engine.poison import guarded
 from xner.engine.tries import MAX_GIVEN_UP
 from xner.errors import ConfigError, DataError, TransientError, XnerError
@@ -89,6 +89,25 @@ def test_survival_of_what_does_not_answer_for_a_moment(engine: Engine, tmp_path:
     found = rows_of(list(engine.run_shards(["1", "2"], reading, steps, committing)))
     assert found == {"1": 1, "2": 2}
     assert {path.name for path in tmp_path.iterdir()} == {"read", "commit", "load", "step"}
+
+
+def test_survival_of_a_step_that_does_not_answer_for_a_moment_about_tables(tmp_path: Path) -> None:
+    once = Once(tmp_path)
+
+    def loaded() -> TableFunction:
+        if not once("load"):
+            raise TimeoutError
+        return asked
+
+    def asked(table: pa.Table) -> pa.Table:
+        if not once("step"):
+            raise ConnectionRefusedError
+        return table
+
+    tables = [read("1"), read("2")]
+    inline = engine_for(EngineConfig(kind="inline"))
+    assert list(inline.run_tables(tables, [Step("ask", loaded)])) == tables
+    assert {path.name for path in tmp_path.iterdir()} == {"load", "step"}
 
 
 @pytest.mark.parametrize("error", [TransientError, TimeoutError, ConnectionError])

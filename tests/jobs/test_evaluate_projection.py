@@ -195,6 +195,8 @@ def test_read_predictions_refuses_other_gold_and_other_folders(
         ({"mentions": "teacher"}, 'mentions = "teacher", but no teacher is given'),
         ({"teacher": {"model": "x"}}, 'mentions = "gold", but a teacher is given'),
         ({"source": {"path": "x", "max_sentences": 5}}, "source.max_sentences: a sample"),
+        ({"source": {"path": "x", "repeat": 2}}, "source: repeat is for sources that are trained"),
+        ({"target": {"path": "x", "replacements": 1}}, "target: replacements is for sources"),
         ({"target": {"path": "x", "label_map": {"MISC": "?"}}}, "target: label_map: \\? is for"),
     ],
 )

@@ -60,10 +60,10 @@ class InlineEngine:
 
     def run_tables(self, tables: Sequence[pa.Table], steps: Sequence[Step]) -> Iterator[pa.Table]:
         """See :class:`xner.engine.flow.Engine`."""
-        stages = [step.make(*step.arguments) for step in steps] if tables else []
-        for table in tables:
-            for stage in stages:
-                table = stage(table)
+        stages = load_steps(steps if tables else ())
+        for number, table in enumerate(tables):
+            for step_name, stage in stages:
+                table = run_step(step_name, stage, f"table {number}", table, self._shard_seconds)
             yield table
 
     def read(
