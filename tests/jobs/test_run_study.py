@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import tomli_w
 
+from xner.command_line import load
 from xner.config import PrepareConfig, StudyConfig
 from xner.corpora import miniature
 from xner.engine.recipes import CorpusPreparation
@@ -265,7 +265,7 @@ def test_run_study_killed_and_resumed_equals_undisturbed(world: Path, tmp_path: 
     assert num_cells // 2 <= len(before) < num_cells
     assert not (killed / "results.parquet").exists()
     job = runpy.run_path(str(PROJECT / "jobs" / "run_study.py"))
-    again = StudyConfig.model_validate(tomllib.loads(Path(arguments[-1]).read_text()))
+    again = load(StudyConfig, arguments[-1])
     assert job["plan"](again)["cells pending"] == str(num_cells - len(before))
 
     run(arguments)
