@@ -98,6 +98,16 @@ def test_aligner_epoch_mixes_negates_and_varies_as_the_recipe_says(
     assert not np.array_equal(plain.epoch(1).encoded.input_ids, again.encoded.input_ids)
 
 
+def test_aligner_runs_of_a_soup_differ_in_what_is_drawn(
+    aligner_recipe: Any, tmp_path: Path
+) -> None:
+    recipe = aligner_recipe(negatives=0.5)
+    tasks = [make_task(recipe, Folder.at(str(tmp_path / "run")), run) for run in (0, 1, 1)]
+    first, second, again = (task.epoch(0).encoded.input_ids.tolist() for task in tasks)
+    assert first != second == again
+    assert tasks[0].dev == tasks[1].dev
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -69,7 +69,7 @@ def test_distributed_run_that_died_goes_on_to_the_same_weights(
 
     def run(task: Any, num_workers: int) -> Any:
         settings = TWO_WORKERS.model_copy(update={"num_workers": num_workers})
-        return fit(lambda folder: task, settings, output=str(output), job="test", fingerprint={})
+        return fit(lambda *_: task, settings, output=str(output), job="test", fingerprint={})
 
     with pytest.raises(DataError, match="the second evaluation fails"):
         run(linear_task(fails_at_evaluation=2), num_workers=1)
@@ -86,6 +86,18 @@ def test_distributed_run_that_died_goes_on_to_the_same_weights(
         expected.epochs[-1]["closeness"], rel=1e-2
     )
     assert not (tmp_path / "model.training").exists()
+
+
+def test_distributed_soup_is_that_of_one_process(linear_task: Any, tmp_path: Path) -> None:
+    weights = []
+    for num_workers in (0, 1):
+        settings = TWO_WORKERS.model_copy(update={"num_workers": num_workers, "soup": 2})
+        output = tmp_path / str(num_workers)
+        task = linear_task(dropout=0.1)
+        fit(lambda *_, task=task: task, settings, output=str(output), job="test", fingerprint={})
+        weights.append(torch.load(output / "model.pt", weights_only=True))
+    alone, on_ray = weights
+    assert all(torch.allclose(on_ray[name], alone[name], atol=1e-6) for name in alone)
 
 
 def test_distributed_worker_that_is_killed_within_an_epoch_is_replaced(

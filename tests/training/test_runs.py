@@ -26,7 +26,7 @@ FAST = OptimizationConfig(epochs=4, batch_tokens=64, learning_rate=0.02, num_wor
 
 def run(task: Any, output: Any, optimization: Any = FAST, settings: str = "mine") -> Any:
     return fit(
-        lambda folder: task,
+        lambda *_: task,
         optimization,
         output=str(output),
         job="test",
@@ -67,7 +67,7 @@ def test_runs_publish_to_another_file_system(linear_task: Any) -> None:
 def test_runs_have_nothing_to_do_where_the_model_stands(linear_task: Any, tmp_path: Path) -> None:
     first = run(linear_task(), tmp_path / "model")
 
-    def unwanted(folder: Folder) -> Any:
+    def unwanted(folder: Folder, number: int) -> Any:
         raise AssertionError("no task is needed")
 
     again = fit(
@@ -207,7 +207,7 @@ def test_runs_refuse_to_go_on_where_another_kind_of_worker_began(
 def test_runs_hold_their_folder(linear_task: Any, tmp_path: Path) -> None:
     refused = []
 
-    def make_task(folder: Folder) -> Any:
+    def make_task(folder: Folder, number: int) -> Any:
         with pytest.raises(TransientError, match="held by another run: test of") as error:
             run(linear_task(), tmp_path / "model")
         refused.append(error.value)
@@ -237,7 +237,7 @@ def test_runs_keep_their_checkpoints_where_the_model_has_no_room(
 def test_runs_that_failed_before_the_first_epoch_bind_nobody(
     linear_task: Any, tmp_path: Path
 ) -> None:
-    def broken(folder: Folder) -> Any:
+    def broken(folder: Folder, number: int) -> Any:
         folder.publish("encoder", b"half")
         raise ConfigError("a typing error in the recipe")
 
@@ -272,7 +272,7 @@ def test_runs_leave_a_folder_alone_that_only_has_their_name(
     mine.write_text("do not remove")
     with pytest.raises(ConfigError):
         fit(
-            lambda folder: (_ for _ in ()).throw(ConfigError("no data")),
+            lambda *_: (_ for _ in ()).throw(ConfigError("no data")),
             FAST,
             output=str(tmp_path / "model"),
             job="test",
@@ -350,6 +350,121 @@ def test_runs_publish_the_mean_of_the_best_epochs(
         assert torch.allclose(weight, mean, atol=1e-7)
 
 
+SOUP = FAST.model_copy(update={"soup": 3})
+
+
+def test_runs_publish_the_mean_of_a_soup(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three runs from one start; the first is the run that there would be without a soup."""
+    task = linear_task()
+    alone = run(task, tmp_path / "alone")
+    begun, ended = [], []
+    make_model, commit = linear_task.make_model, places.InProcess.commit
+
+    def making(self: Any) -> Any:
+        model = make_model(self)
+        begun.append({name: weight.clone() for name, weight in model.state_dict().items()})
+        return model
+
+    def looking(self: Any, folder: Any, state: Any) -> None:
+        commit(self, folder, state)
+        if state.epoch == FAST.epochs:
+            ended.append(load_file(folder / "weights.safetensors"))
+
+    monkeypatch.setattr(linear_task, "make_model", making)
+    monkeypatch.setattr(places.InProcess, "commit", looking)
+    summary = run(task, tmp_path / "model", SOUP)
+    *begun, _ = begun
+    first, *others = ended
+    there = torch.load(tmp_path / "alone" / "model.pt", weights_only=True)
+    model = torch.load(tmp_path / "model" / "model.pt", weights_only=True)
+    assert len(begun) == 3 and len(others) == 2
+    for name, weight in model.items():
+        assert all(torch.equal(each[name], begun[0][name]) for each in begun)
+        assert torch.equal(first[name], there[name])
+        assert not any(torch.allclose(each[name], first[name]) for each in others)
+        assert torch.allclose(weight, sum(each[name] for each in ended) / 3, atol=1e-7)
+    runs = summary["runs"]
+    assert runs[0]["curve"] == alone["curve"]
+    assert runs[1]["curve"] != runs[2]["curve"]
+    assert summary["steps"] == sum(each["steps"] for each in runs) == 3 * alone["steps"]
+    network = make_model(task)
+    network.load_state_dict(model)
+    assert summary["metrics"] == task.evaluate(network.eval())
+    assert as_rows(summary)["best epoch"] == "4, 4, 4"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "model"]
+
+
+@pytest.mark.parametrize(("number", "epoch"), [(2, 1), (2, FAST.epochs), (3, 2)])
+def test_runs_of_a_soup_that_was_killed_go_on_where_it_was(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, epoch: int
+) -> None:
+    task = linear_task(dropout=0.2)
+    expected = run(task, tmp_path / "undisturbed", SOUP)
+    commit = places.InProcess.commit
+
+    def dying(self: Any, folder: Any, state: Any) -> None:
+        commit(self, folder, state)
+        if (self.folder.name, state.epoch) == (f"run-{number}", epoch):
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(places.InProcess, "commit", dying)
+        run(task, tmp_path / "killed", SOUP)
+    assert "go on" in found(tmp_path / "killed", SOUP)
+    for settings in (FAST, SOUP):
+        with pytest.raises(ConfigError, match="belongs to another run"):
+            run(task, tmp_path / "killed", settings, settings="of another soup")
+    made = []
+
+    def make_task(folder: Folder, number: int) -> Any:
+        assert folder.name == "killed.training"
+        made.append(number + 1)
+        return task
+
+    output = str(tmp_path / "killed")
+    summary = fit(make_task, SOUP, output=output, job="test", fingerprint={"settings": "mine"})
+    assert made == list(range(number, 4))
+    assert [each["curve"] for each in summary["runs"]] == [
+        each["curve"] for each in expected["runs"]
+    ]
+    assert summary["metrics"] == expected["metrics"]
+
+
+def test_runs_of_a_soup_are_not_repeated_where_the_model_had_no_room(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    task = linear_task()
+    with monkeypatch.context() as patch, pytest.raises(TransientError, match="full"):
+        patch.setattr(type(task), "save", full)
+        run(task, tmp_path / "model", SOUP)
+    monkeypatch.setattr("xner.training.runs.train_in_process", full)
+    assert run(task, tmp_path / "model", SOUP)["epochs"] == 12
+
+
+def test_runs_publish_a_soup_to_another_file_system(linear_task: Any) -> None:
+    run(linear_task(), "memory://bucket/soups/linear", SOUP)
+    store = fsspec.filesystem("memory")
+    names = {path.partition("/linear/")[2] for path in store.find("/bucket/soups")}
+    events = {name for name in names if EVENTS in name}
+    assert names - events == {"model.pt", "run.json", "training.json"}
+    assert {name.partition("/")[0] for name in events} == {"run-1", "run-2", "run-3"}
+
+
+def test_runs_of_soups_with_other_seeds_have_nothing_in_common() -> None:
+    runs = [
+        OptimizationConfig(seed=seed).of_run(number).seed
+        for seed in range(9)
+        for number in range(9)
+    ]
+    assert len(set(runs)) == 81
+    assert runs[::9] == list(range(9))
+
+
 def test_runs_without_held_out_examples_take_the_last_epoch(
     linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,7 +477,7 @@ def test_runs_tell_of_which_epoch_a_number_is() -> None:
     history = [{"epoch": 1, "loss": 0.5, "dev_f1": 0.9}, {"epoch": 2, "loss": 0.25, "dev_f1": 0.8}]
     summary = {"steps": 8, "epochs": 2, "best_epoch": 1, "seconds": 2.0, "tokens": 30}
     rows = as_rows({**summary, "metrics": {"dev_f1": 0.9}, "history": history})
-    assert (rows["best epoch"], rows["dev_f1"]) == (1, 0.9)
+    assert (rows["best epoch"], rows["dev_f1"]) == ("1", 0.9)
     assert rows["loss in the last epoch"] == 0.25
     assert rows["sub-words/s"] == 15
 

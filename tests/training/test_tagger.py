@@ -344,6 +344,21 @@ def test_tagger_draws_sentences_as_often_as_their_source_says() -> None:
     assert mean == pytest.approx(repeats, abs=0.15)
 
 
+def test_tagger_runs_of_a_soup_differ_in_what_is_drawn(
+    tagged_file: Path, tagger_recipe: Any, tmp_path: Path
+) -> None:
+    source = {"path": str(tagged_file), "lang": "de", "replacements": 1, "repeat": 1.5}
+    recipe = tagger_recipe(data=[source])
+    tasks = [make_task(recipe, Folder.at(str(tmp_path / "run")), run) for run in (0, 1, 1)]
+    first, second, again = (task.windows.input_ids.tolist() for task in tasks)
+    assert first != second == again
+    first, second, again = (task.epoch(0).drawn.tolist() for task in tasks)
+    assert first != second == again
+    # The encoder is made but once, and what the runs are compared by is the same.
+    assert tasks[0].dev == tasks[1].dev
+    assert tasks[0].encoder == tasks[1].encoder
+
+
 def test_tagger_mixes_sources(tagged_file: Path, tagger_recipe: Any, tmp_path: Path) -> None:
     people = {**people_only(tagged_file, tmp_path), "repeat": 0.25}
     whole = {"path": str(tagged_file), "lang": "de", "repeat": 2}

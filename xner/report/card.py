@@ -206,32 +206,24 @@ def _training(config: TrainTaggerConfig, summary: Mapping[str, Any]) -> dict[str
     # Where and how fast is nobody's business here.
     elsewhere = {"optimization": set(OptimizationConfig.ELSEWHERE)}
     settings = config.model_dump(mode="json", include=told, exclude=elsewhere)
-    counts = {key: summary[key] for key in ("steps", "epochs", "best_epoch")}
+    counts = {key: summary[key] for key in ("steps", "epochs", "best_epoch") if key in summary}
     done = {f"{key.replace('_', ' ')}, done": value for key, value in counts.items()}
     return dict(_leaves(settings)) | done
 
 
 def _selection(selected_on: Mapping[str, Any], summary: Mapping[str, Any], keep_best: int) -> str:
     """In words, what the epoch, or those whose weights are averaged, were chosen by."""
-    num_epochs = summary["epochs"]
-    num_kept = min(keep_best, num_epochs)
+    which = _weights(summary, keep_best, is_scored=bool(selected_on["sentences"]))
     if not selected_on["sentences"]:
-        which = "that of the last epoch"
-        if num_kept > 1:
-            which = f"the mean of the weights of the last {num_kept} epochs"
         return f"There was nothing to compare epochs by: the model is {which}."
     share = selected_on["held_out_share_of_data"]
     if share is None:
         where = ", ".join(map(code, selected_on["paths"]))
     else:
         where = f"a held-out share of the data above ({100 * share:.3g} %)"
-    which, of_that = f"that of epoch {summary['best_epoch']}, the best of {num_epochs}", "epoch"
-    if num_kept > 1:
-        which = f"the mean of the weights of the best {num_kept} of {num_epochs} epochs"
-        of_that = "mean"
     said = (
         f"The model is {which} on {as_text(selected_on['sentences'])} sentences of {where}. The "
-        f"scores are those of that {of_that}, on what it was chosen by: an upper estimate."
+        "scores are its own, on what it was chosen by: an upper estimate."
     )
     if selected_on["target_gold"]:
         said += (
@@ -240,6 +232,23 @@ def _selection(selected_on: Mapping[str, Any], summary: Mapping[str, Any], keep_
             "target-language labels."
         )
     return said
+
+
+def _weights(summary: Mapping[str, Any], keep_best: int, is_scored: bool) -> str:
+    """In words, of which epochs the model has the weights, or the mean of them."""
+    runs = summary.get("runs", [summary])
+    num_epochs = max(run["epochs"] for run in runs)
+    num_kept = min(keep_best, num_epochs)
+    order = "best" if is_scored else "last"
+    kept = f"the {order} {num_kept} of {num_epochs} epochs"
+    if len(runs) > 1:
+        each = kept if num_kept > 1 else f"the {order} epoch"
+        return f"the mean of the weights of {len(runs)} runs from one start, {each} of each"
+    if num_kept > 1:
+        return f"the mean of the weights of {kept}"
+    if is_scored:
+        return f"that of epoch {summary['best_epoch']}, the best of {num_epochs}"
+    return "that of the last epoch"
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ class AlignerTask:
     """
 
     config: TrainAlignerConfig
+    run: int
     encoder: Encoder
     training: tuple[AlignmentExample, ...]
     dev: tuple[AlignmentExample, ...]
@@ -110,7 +111,7 @@ class AlignerTask:
 
     def epoch(self, number: int) -> Forwards:
         config = self.config
-        seed = config.optimization.seed, number
+        seed = config.optimization.of_run(self.run).seed, number
         asked = with_negatives(
             mixed(self.training, self.weights, (*seed, 1)),
             self._names,
@@ -180,7 +181,7 @@ def train_aligner(
         ConfigError, DataError: as ``read_examples`` and ``fit`` say.
     """
     return fit(
-        lambda run_folder: make_task(config, run_folder),
+        partial(make_task, config),
         config.optimization,
         output=config.output,
         job="train_aligner",
@@ -198,8 +199,8 @@ def fingerprint_of(config: TrainAlignerConfig) -> dict[str, Any]:
     return fingerprint(config, inputs)
 
 
-def make_task(config: TrainAlignerConfig, run_folder: Folder) -> AlignerTask:
-    """Read the examples and hold some out."""
+def make_task(config: TrainAlignerConfig, run_folder: Folder, run: int = 0) -> AlignerTask:
+    """Read the examples and hold some out; the same ones for all runs of a soup."""
     optimization = config.optimization
     examples = [example for path in config.examples for example in read_examples(path)]
     if not examples:
@@ -216,7 +217,7 @@ def make_task(config: TrainAlignerConfig, run_folder: Folder) -> AlignerTask:
     # Held-out texts are asked for absent names too, the same ones at every evaluation.
     seed = (optimization.seed, optimization.epochs)
     asked = with_negatives(dev, Names.of(examples), config.negatives, config.negatives_mix, seed)
-    return AlignerTask(config, encoder, tuple(training), tuple(asked), weights)
+    return AlignerTask(config, run, encoder, tuple(training), tuple(asked), weights)
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,9 @@ class _Trainer(TorchTrainer):
         ]
 
 
-def train_on_ray(task: Task, optimization: OptimizationConfig, folder: Folder) -> State:
+def train_on_ray(
+    task: Task, optimization: OptimizationConfig, folder: Folder, run: int = 0
+) -> State:
     """Run the loop in a group of Ray Train workers of the Ray that this process is connected to.
 
     The task's examples reach the workers through Ray's object store, once a node. Progress goes to
@@ -199,6 +201,7 @@ def train_on_ray(task: Task, optimization: OptimizationConfig, folder: Folder) -
             "task": ray.put(task),
             "optimization": optimization,
             "folder": folder,
+            "run": run,
             "log_level": logging.getLogger("xner").getEffectiveLevel(),
         },
         scaling_config=ScalingConfig(
@@ -266,7 +269,12 @@ def _train(settings: dict[str, Any]) -> State | XnerError:
     try:
         with tracking(optimization.trackers, place.folder) as track:
             return train(
-                ray.get(settings["task"]), optimization, place, precision=precision, track=track
+                ray.get(settings["task"]),
+                optimization,
+                place,
+                precision=precision,
+                run=settings["run"],
+                track=track,
             )
     except DivergedError as error:
         # All workers are here; an exception would make Ray repeat the epoch to the same end.

@@ -235,12 +235,14 @@ def train(
     place: Place,
     *,
     precision: torch.dtype = torch.float32,
+    run: int = 0,
     report: Callable[[Progress], None] = log_progress,
     track: Track | None = None,
 ) -> State:
     """Train from the last checkpoint, or from the start, to the end; every worker calls this.
 
-    On the first worker ``track`` is told of each checkpoint before it is made.
+    ``run`` is the number (from 0) of this run among those of a soup, which begin with the same
+    weights. On the first worker ``track`` is told of each checkpoint before it is made.
 
     Raises:
         ConfigError: memory does not hold one example.
@@ -251,6 +253,7 @@ def train(
     """
     torch.manual_seed(optimization.seed)
     model = task.make_model()
+    optimization = optimization.of_run(run)
     state = State()
     averages = None
     with place.last_checkpoint() as folder:
@@ -632,9 +635,12 @@ def _has_stalled(state: State, patience: int | None, place: Place) -> bool:
 
 def read_state(folder: Path) -> State:
     """The state in a checkpoint folder."""
-    values: dict[str, Any] = json.loads((folder / _STATE).read_text())
-    values["curve"] = [tuple(point) for point in values["curve"]]
-    return State(**values)
+    return state_of_record(json.loads((folder / _STATE).read_text()))
+
+
+def state_of_record(record: Mapping[str, Any]) -> State:
+    """The state that became this record (``asdict``) and went through JSON."""
+    return State(**{**record, "curve": [tuple(point) for point in record["curve"]]})
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:

@@ -104,10 +104,16 @@ class InProcess:
 
 
 def train_in_process(
-    task: Task, optimization: OptimizationConfig, folder: Folder, report: Callable[[Progress], None]
+    task: Task,
+    optimization: OptimizationConfig,
+    folder: Folder,
+    report: Callable[[Progress], None],
+    run: int = 0,
 ) -> State:
     """Run the loop here, going on from the checkpoint in ``folder`` if there is one."""
     place = InProcess(folder, optimization.keep_best)
     precision = pick_precision(optimization.precision, place.device)
     with tracking(optimization.trackers, folder) as track:
-        return train(task, optimization, place, precision=precision, report=report, track=track)
+        return train(
+            task, optimization, place, precision=precision, run=run, report=report, track=track
+        )

@@ -1,7 +1,8 @@
 """A training run: its folder, its fingerprint, and the model folder that stands at its end.
 
 While a run lasts it lives in ``<output>.training``: ``run.json`` (the fingerprint) and the
-checkpoints. The model folder appears whole, at the end, and carries ``run.json`` and
+checkpoints; of several runs, whose weights are averaged, those of each in ``run-1``, ``run-2`` and
+so on. The model folder appears whole, at the end, and carries ``run.json`` and
 ``training.json`` (the summary); then the run's folder goes. The same command again goes on where a
 killed run was, and has nothing to do where the model stands.
 """
@@ -13,10 +14,12 @@ import json
 import logging
 import os
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -31,7 +34,7 @@ from xner.models.encoder import pick_device
 from xner.shards.lease import Lease
 from xner.shards.ledger import RUN_FILE, TRAINING_FILE, Run
 from xner.shards.storage import Folder
-from xner.training.loop import Progress, State, Task, load_weights, log_progress
+from xner.training.loop import Progress, State, Task, load_weights, log_progress, state_of_record
 from xner.training.places import (
     PROGRESS,
     checkpoint_name,
@@ -45,6 +48,9 @@ logger = logging.getLogger(__name__)
 
 # What says which checkpoints there are, where Ray's workers make them.
 _PROGRESS_OF_RAY = "checkpoint_manager_snapshot.json"
+
+# The state at the end of a run: there is nothing left to train then.
+_DONE = "done.json"
 
 
 class HasText(Protocol):
@@ -110,7 +116,7 @@ def check_patience(optimization: OptimizationConfig, num_dev: int) -> None:
 
 
 def fit(
-    make_task: Callable[[Folder], Task],
+    make_task: Callable[[Folder, int], Task],
     optimization: OptimizationConfig,
     *,
     output: str,
@@ -120,14 +126,16 @@ def fit(
 ) -> dict[str, Any]:
     """Train what ``make_task`` makes, publish the model folder ``output``, return its summary.
 
-    ``make_task`` gets the run's folder, for files that have to outlive this process; it is not
-    called when the model is there already. With ``optimization.num_workers`` of 0 the run stays in
-    this process and calls ``report`` now and then; otherwise it needs a connected Ray.
+    ``make_task`` gets the run's folder, for files that have to outlive this process, and the number
+    (from 0) of the run, where ``optimization.soup`` wants several; it is not called when the model
+    is there already. With ``optimization.num_workers`` of 0 the run stays in this process and calls
+    ``report`` now and then; otherwise it needs a connected Ray.
 
     The summary (also ``training.json`` in the model folder): ``steps``, ``epochs``, ``best_epoch``,
     ``seconds`` (training and held-out evaluation), ``tokens`` (sub-words read), ``metrics`` (of the
     best epoch, or of the mean of several), ``history`` (one record an epoch), ``curve`` (points of
-    step and loss).
+    step and loss). Of several runs it has sums of the numbers, the metrics of their mean, and under
+    ``runs`` what each run's summary would be.
 
     Raises:
         ConfigError: ``output`` holds something else, or a run with another fingerprint.
@@ -148,20 +156,51 @@ def fit(
                 run_folder.remove(name)
         Run(run_folder, job, fingerprint).open()
         _check_checkpoints(run_folder, optimization.num_workers)
-        started = time.monotonic()
-        task = make_task(run_folder)
-        logger.info("%s: examples ready after %.1f s", job, time.monotonic() - started)
-        if optimization.num_workers == 0:
-            state = train_in_process(task, optimization, run_folder, report)
-        else:
-            from xner.training.distributed import train_on_ray
-
-            state = train_on_ray(task, optimization, run_folder)
-        lease.check()
-        summary = _summary(state)
-        _publish(task, state.best(optimization.keep_best), summary, run_folder, model_folder)
+        task: Task | None = None
+        states: list[State] = []
+        checkpoints: list[Folder] = []
+        for number, folder in enumerate(_folders_of_runs(run_folder, optimization.soup)):
+            Run(folder, job, fingerprint).open()
+            state = _state_at_the_end(folder)
+            if state is None:
+                task = None  # The examples of one run at a time.
+                started = time.monotonic()
+                task = make_task(run_folder, number)
+                logger.info("%s: examples ready after %.1f s", job, time.monotonic() - started)
+                if optimization.soup > 1:
+                    logger.info("%s: run %d of %d", job, number + 1, optimization.soup)
+                state = _train(task, optimization, folder, number, report)
+                lease.check()
+                folder.publish_json(_DONE, asdict(state))
+            states.append(state)
+            best = state.best(optimization.keep_best)
+            checkpoints += [folder / checkpoint_name(epoch) for epoch in best]
+        if task is None:
+            task = make_task(run_folder, 0)
+        summary = _summary(states)
+        _publish(task, checkpoints, summary, run_folder, model_folder)
     _remove(run_folder)
     return summary
+
+
+def _state_at_the_end(folder: Folder) -> State | None:
+    """The state of a run that is over; None while there is something left to train."""
+    record = folder.read_record(_DONE)
+    return None if record is None else state_of_record(record)
+
+
+def _train(
+    task: Task,
+    optimization: OptimizationConfig,
+    folder: Folder,
+    number: int,
+    report: Callable[[Progress], None],
+) -> State:
+    if optimization.num_workers == 0:
+        return train_in_process(task, optimization, folder, report, number)
+    from xner.training.distributed import train_on_ray
+
+    return train_on_ray(task, optimization, folder, number)
 
 
 def state_of(
@@ -198,14 +237,28 @@ def state_of(
 
 
 def as_rows(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's summary as the rows of a table; the metrics are those of the best epoch."""
-    rows = {key: summary[key] for key in ("steps", "epochs", "best_epoch", "seconds")}
-    rows["sub-words/s"] = summary["tokens"] / max(summary["seconds"], 1e-9)
-    rows["loss in the last epoch"] = summary["history"][-1]["loss"]
-    return {**{key.replace("_", " "): value for key, value in rows.items()}, **summary["metrics"]}
+    """A summary as the rows of a table; the metrics are those of what was published."""
+    runs = summary.get("runs", [summary])
+    return {
+        "steps": summary["steps"],
+        "epochs": summary["epochs"],
+        "best epoch": ", ".join(str(run["best_epoch"]) for run in runs),
+        "seconds": summary["seconds"],
+        "sub-words/s": summary["tokens"] / max(summary["seconds"], 1e-9),
+        "loss in the last epoch": statistics.fmean(run["history"][-1]["loss"] for run in runs),
+        **summary["metrics"],
+    }
 
 
-def _summary(state: State) -> dict[str, Any]:
+def _summary(states: Sequence[State]) -> dict[str, Any]:
+    runs = [_summary_of_run(state) for state in states]
+    if len(runs) == 1:
+        return runs[0]
+    sums = {key: sum(run[key] for run in runs) for key in ("steps", "epochs", "seconds", "tokens")}
+    return {**sums, "metrics": {}, "runs": runs}
+
+
+def _summary_of_run(state: State) -> dict[str, Any]:
     best = state.epochs[state.best_epoch - 1]
     return {
         "steps": state.step,
@@ -220,16 +273,21 @@ def _summary(state: State) -> dict[str, Any]:
 
 
 def _publish(
-    task: Task, epochs: list[int], summary: dict[str, Any], run_folder: Folder, model_folder: Folder
+    task: Task,
+    checkpoints: Sequence[Folder],
+    summary: dict[str, Any],
+    run_folder: Folder,
+    model_folder: Folder,
 ) -> None:
     """Write the model folder so that it is whole once it, or its summary, can be seen.
 
-    Of several ``epochs`` it has the mean of the weights, and its metrics, which go to ``summary``.
+    Of several ``checkpoints`` it has the mean of the weights, and its metrics, which go to
+    ``summary``.
     """
     with _scratch(run_folder) as ready:
         model = task.make_model()
-        _load_mean(model, [run_folder / checkpoint_name(epoch) for epoch in epochs])
-        if len(epochs) > 1:
+        _load_mean(model, checkpoints)
+        if len(checkpoints) > 1:
             model.to(pick_device("auto")).eval()
             with torch.no_grad():
                 summary["metrics"] = task.evaluate(model)
@@ -241,8 +299,11 @@ def _publish(
                 f"{ready}: the model cannot be written there: {error}; the checkpoints stay, so "
                 "free some space and run again"
             ) from error
-        events = [name for name in run_folder.names() if name.startswith((EVENTS, TRACKING_FILE))]
-        for name in (RUN_FILE, *events):
+        tracked = [
+            name for name in run_folder.names() if _leaf(name).startswith((EVENTS, TRACKING_FILE))
+        ]
+        for name in (RUN_FILE, *tracked):
+            (ready / name).parent.mkdir(exist_ok=True)
             (ready / name).write_bytes(run_folder.read(name))
         (ready / TRAINING_FILE).write_text(json.dumps(summary, indent=2) + "\n")
         if is_local(model_folder):
@@ -255,12 +316,17 @@ def _publish(
                 ) from error
         else:
             # An object store has no rename: the summary goes last, and says that all is there.
-            for file in sorted(ready.iterdir(), key=lambda file: file.name == TRAINING_FILE):
-                model_folder.upload(file.name, file)
+            files = [path for path in ready.rglob("*") if path.is_file()]
+            for file in sorted(files, key=lambda file: file.name == TRAINING_FILE):
+                model_folder.upload(file.relative_to(ready).as_posix(), file)
 
 
 def _load_mean(model: nn.Module, checkpoints: Sequence[Folder]) -> None:
-    """Give the model the mean of the checkpoints' weights (Vaswani et al. 2017)."""
+    """Give the model the mean of the checkpoints' weights.
+
+    Of epochs of a run (Vaswani et al. 2017), of runs from one start (Wortsman et al. 2022, "Model
+    soups"), or of both.
+    """
     weights = list(model.parameters())
     sums = [torch.zeros_like(weight) for weight in weights]
     for checkpoint in checkpoints:
@@ -292,9 +358,25 @@ def _folders(output: str) -> tuple[Folder, Folder]:
     return model_folder, Folder(f"{model_folder.location}.training")
 
 
+def _folders_of_runs(run_folder: Folder, soup: int) -> list[Folder]:
+    """Where the checkpoints of each run lie."""
+    if soup == 1:
+        return [run_folder]
+    return [run_folder / f"run-{number}" for number in range(1, soup + 1)]
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _progress_files(run_folder: Folder) -> set[str]:
+    """The kinds of files that say which checkpoints there are, of any run."""
+    return {PROGRESS, _PROGRESS_OF_RAY}.intersection(map(_leaf, run_folder.names()))
+
+
 def _has_checkpoint(run_folder: Folder) -> bool:
     """Whether one is whole: what a process wrote that was killed as it made its first is none."""
-    return run_folder.exists(PROGRESS) or run_folder.exists(_PROGRESS_OF_RAY)
+    return bool(_progress_files(run_folder))
 
 
 def _check_strangers(model_folder: Folder, run_folder: Folder) -> None:
@@ -308,7 +390,7 @@ def _check_strangers(model_folder: Folder, run_folder: Folder) -> None:
 
 def _check_checkpoints(run_folder: Folder, num_workers: int) -> None:
     """Refuse to go on, in this process, from what Ray's workers left, or the other way round."""
-    if run_folder.exists(PROGRESS if num_workers else _PROGRESS_OF_RAY):
+    if (PROGRESS if num_workers else _PROGRESS_OF_RAY) in _progress_files(run_folder):
         began = "= 0, in one process" if num_workers else "> 0, on Ray"
         raise ConfigError(
             f"optimization.num_workers = {num_workers}: {run_folder} has checkpoints of a run with "

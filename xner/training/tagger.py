@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -248,7 +248,7 @@ def train_tagger(
         ConfigError, DataError: as the readers and ``fit`` say.
     """
     return fit(
-        lambda run_folder: make_task(config, run_folder),
+        partial(make_task, config),
         config.optimization,
         output=config.output,
         job="train_tagger",
@@ -272,8 +272,8 @@ def fingerprint_of(config: TrainTaggerConfig) -> dict[str, Any]:
     return fingerprint(config.model_copy(update={"license": None}), inputs)
 
 
-def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
-    """Read and encode the examples, once for all workers and epochs.
+def make_task(config: TrainTaggerConfig, run_folder: Folder, run: int = 0) -> TaggerTask:
+    """Read and encode the examples, once for all workers and epochs of run ``run`` of a soup.
 
     With ``optimization.num_workers`` above 0, Ray's tasks do.
     """
@@ -309,6 +309,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
     check_patience(config.optimization, len(compared))
     window_length(model, tokenizer, config.max_length)
     new = _new_characters(model, tokenizer, surveys, config)
+    seed = config.optimization.of_run(run).seed
     part_encoder = PartEncoder(
         encoder=encoder,
         characters=new.characters,
@@ -318,7 +319,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         loss=config.loss,
         mean_score=mean_score(surveys),
         replacements=tuple(source.replacements for source in config.data),
-        seed=config.optimization.seed,
+        seed=seed,
     )
     encoded_parts = encoded(parts, part_encoder, each)
     hidden = [tuple(sorted(set(config.data[part.source].not_annotated))) for part in parts]
@@ -335,7 +336,7 @@ def make_task(config: TrainTaggerConfig, run_folder: Folder) -> TaggerTask:
         max_length=config.max_length,
         batch_tokens=config.optimization.forward_tokens or config.optimization.batch_tokens,
         dropout=config.dropout,
-        mixture=_mixture(config, parts, encoded_parts),
+        mixture=_mixture(config, parts, encoded_parts, seed),
         about=_about(config, labels, surveys, dev, compared, share)
         | {"new_characters": len(new.characters)},
     )
@@ -435,7 +436,10 @@ def _check_not_annotated(sources: Sequence[TaggedSourceConfig], labels: Sequence
 
 
 def _mixture(
-    config: TrainTaggerConfig, parts: Sequence[Part], encoded_parts: Sequence[EncodedPart]
+    config: TrainTaggerConfig,
+    parts: Sequence[Part],
+    encoded_parts: Sequence[EncodedPart],
+    seed: int,
 ) -> Mixture | None:
     """How the sources are mixed; None where an epoch has every sentence once."""
     of_parts = [config.data[part.source].repeat for part in parts]
@@ -444,7 +448,7 @@ def _mixture(
         return None
     if repeats.sum() < 1:
         raise ConfigError("data: with these values of repeat, an epoch would have no sentence")
-    return Mixture(repeats, config.optimization.seed)
+    return Mixture(repeats, seed)
 
 
 def _target_gold(

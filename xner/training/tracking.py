@@ -217,8 +217,9 @@ _TRACKERS = {"tensorboard": _tensorboard, "mlflow": _mlflow, "wandb": _wandb}
 
 
 def _name(folder: Folder) -> str:
-    """The model's own name: the run's folder is ``<model>.training``."""
-    return folder.location.rstrip("/").rpartition("/")[2].removesuffix(".training")
+    """The model's own name, and the run's where it has several: ``<model>.training/run-2``."""
+    model, _, run = folder.location.rstrip("/").rpartition(".training")
+    return f"{model.rpartition('/')[2]}{run}"
 
 
 def _number(folder: Folder, tracker: str) -> str | None:

@@ -124,10 +124,23 @@ def test_card_tells_that_the_weights_are_a_mean() -> None:
     averaged = recipe(optimization={"keep_best": 5}, dropout=0.2)
     card = card_of(averaged, {**SUMMARY, "epochs": 8}, about(), {})
     assert "the mean of the weights of the best 5 of 8 epochs on 100 sentences" in card
-    assert "those of that mean" in card
+    assert "The scores are its own" in card
     assert "| dropout | 0.2 |" in card
     card = card_of(averaged, SUMMARY, about(sentences=0), {})
-    assert "the model is the mean of the weights of the last 3 epochs" in card
+    assert "the model is the mean of the weights of the last 3 of 3 epochs" in card
+
+
+def test_card_tells_of_a_soup() -> None:
+    soup = {"steps": 120, "epochs": 9, "metrics": {"dev_f1": 0.6}, "runs": [SUMMARY] * 3}
+    config = recipe(optimization={"soup": 3})
+    card = card_of(config, soup, about(), {})
+    mean = "the mean of the weights of 3 runs from one start"
+    assert f"The model is {mean}, the best epoch of each on 100 sentences" in card
+    assert "| optimization.soup | 3 |" in card
+    assert "| epochs, done | 9 |" in card
+    averaged = recipe(optimization={"soup": 3, "keep_best": 2})
+    assert f"{mean}, the best 2 of 3 epochs of each on" in card_of(averaged, soup, about(), {})
+    assert f"{mean}, the last epoch of each." in card_of(config, soup, about(sentences=0), {})
 
 
 def test_card_finds_who_made_the_shards(tmp_path: Path) -> None:
