@@ -49,7 +49,8 @@ LOSSES: dict[str, dict[str, Any]] = {
 # The encoder knows Latin letters, and of Chinese not even most characters.
 NEW_CHARACTERS = {"zh": {"new_characters": 3, "word_aligner": str(OUTPUT / "links-zh")}}
 # How a student learns: from all that was accepted of the news, German and Spanish of a sample of
-# Tatoeba too. Chinese learns from as many copies with other names, and no label is doubted.
+# Tatoeba too. Chinese learns from as many copies with other names, three times, and no label is
+# doubted.
 # `American` is a MISC to the teacher; in Chinese it is the name of the country, which is a place to
 # a gold that knows three types.
 STUDENTS: dict[str, dict[str, Any]] = {
@@ -64,6 +65,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "zh": {
         "loss": "cross_entropy",
         "epochs": 2,
+        "soup": 3,
         "sources": {
             "pseudo-zh": {
                 "corpora": ["WMT-News"],
@@ -218,7 +220,12 @@ def loss_runs() -> dict[str, tuple[str, int]]:
 
 
 def student_recipe(
-    lang: str, loss: str, epochs: int, sources: Mapping[str, Mapping[str, Any]], seed: int = 0
+    lang: str,
+    loss: str,
+    epochs: int,
+    sources: Mapping[str, Mapping[str, Any]],
+    seed: int = 0,
+    soup: int = 1,
 ) -> dict[str, Any]:
     """A student continued from the teacher; ``sources``: folder -> which of its rows it reads."""
     return {
@@ -230,7 +237,7 @@ def student_recipe(
         ],
         **NO_DROPOUT,
         "loss": LOSSES[loss],
-        "optimization": {**IN_PROCESS, "epochs": epochs, "seed": seed},
+        "optimization": {**IN_PROCESS, "epochs": epochs, "seed": seed, "soup": soup},
     }
 
 
