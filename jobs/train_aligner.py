@@ -12,6 +12,7 @@ from functools import partial
 from xner.command_line import run_job
 from xner.config import TrainAlignerConfig
 from xner.engine.choose import connect_for_training
+from xner.errors import without_credentials
 from xner.report.terminal import print_summary
 
 
@@ -32,11 +33,11 @@ def plan(config: TrainAlignerConfig) -> Mapping[str, str]:
     from xner.training.runs import state_of
 
     return {
-        "starts from": config.encoder,
-        "reads": ", ".join(config.examples),
+        "starts from": without_credentials(config.encoder),
         **state_of(
             config.output,
             config.optimization,
+            reads=config.examples,
             job="train_aligner",
             fingerprint=partial(fingerprint_of, config),
         ),

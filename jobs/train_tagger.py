@@ -13,6 +13,7 @@ from functools import partial
 from xner.command_line import run_job
 from xner.config import TrainTaggerConfig
 from xner.engine.choose import connect_for_training
+from xner.errors import without_credentials
 from xner.report.card import write_tagger_card
 from xner.report.terminal import print_summary
 
@@ -35,11 +36,11 @@ def plan(config: TrainTaggerConfig) -> Mapping[str, str]:
     from xner.training.tagger import fingerprint_of
 
     return {
-        "starts from": config.encoder,
-        "reads": ", ".join(source.path for source in config.data),
+        "starts from": without_credentials(config.encoder),
         **state_of(
             config.output,
             config.optimization,
+            reads=[source.path for source in (*config.data, *config.dev)],
             job="train_tagger",
             fingerprint=partial(fingerprint_of, config),
         ),

@@ -76,19 +76,36 @@ def test_dry_run_names_all_files_of_a_corpus(tmp_path: Path) -> None:
     assert told == {"Mine en-de": ", ".join(f"{file} (pending)" for file in files)}
 
 
+def training(job: str, reads: Path, output: Path) -> TrainTaggerConfig | TrainAlignerConfig:
+    given = {"encoder": "tiny", "output": str(output), "optimization": {"soup": 2}}
+    if job == "train_tagger":
+        return TrainTaggerConfig.model_validate({**given, "data": [{"path": str(reads)}]})
+    return TrainAlignerConfig.model_validate({**given, "examples": [str(reads)]})
+
+
+@pytest.mark.parametrize("job", ["train_tagger", "train_aligner"])
+def test_dry_run_of_a_training_tells_what_it_reads_and_misses(tmp_path: Path, job: str) -> None:
+    plan = runpy.run_path(str(JOBS / f"{job}.py"))["plan"]
+    config = training(job, tmp_path / "read", tmp_path / "out")
+    with pytest.raises(
+        ConfigError, match=r"read: no such file, nor a folder with \*\.parquet in it"
+    ):
+        plan(config)
+    (tmp_path / "read").mkdir()
+    for number in range(3):
+        (tmp_path / "read" / f"part-{number}.parquet").touch()
+    told = plan(config)
+    assert told["reads (files)"] == f"{tmp_path / 'read'} (3)"
+    assert told["output"].endswith("out: train from the start; the mean of 2 runs")
+
+
 @pytest.mark.parametrize("job", ["train_tagger", "train_aligner"])
 @pytest.mark.parametrize("there", ["out/training.json", "out.training/progress.json"])
 def test_dry_run_of_a_training_refuses_the_folder_of_another_run(
     tmp_path: Path, job: str, there: str
 ) -> None:
-    read, output = tmp_path / "read", tmp_path / "out"
-    read.write_text("one\n")
-    given = {"encoder": "tiny", "output": str(output)}
-    config: TrainTaggerConfig | TrainAlignerConfig = (
-        TrainTaggerConfig.model_validate({**given, "data": [{"path": str(read)}]})
-        if job == "train_tagger"
-        else TrainAlignerConfig.model_validate({**given, "examples": [str(read)]})
-    )
+    (tmp_path / "read").write_text("one\n")
+    config = training(job, tmp_path / "read", tmp_path / "out")
     plan = runpy.run_path(str(JOBS / f"{job}.py"))["plan"]
     assert "train from the start" in plan(config)["output"]
     path = tmp_path / there

@@ -36,7 +36,11 @@ def run(task: Any, output: Any, optimization: Any = FAST, settings: str = "mine"
 
 def found(output: Any, optimization: Any = FAST, settings: str = "mine") -> str:
     state = state_of(
-        str(output), optimization, job="test", fingerprint=lambda: {"settings": settings}
+        str(output),
+        optimization,
+        reads=[],
+        job="test",
+        fingerprint=lambda: {"settings": settings},
     )
     return state["output"]
 

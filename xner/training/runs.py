@@ -29,11 +29,11 @@ from safetensors import SafetensorError
 from torch import nn
 
 from xner.config import OptimizationConfig
-from xner.errors import ConfigError, TransientError
+from xner.errors import ConfigError, TransientError, without_credentials
 from xner.models.encoder import pick_device
 from xner.shards.lease import Lease
-from xner.shards.ledger import RUN_FILE, TRAINING_FILE, Run
-from xner.shards.storage import Folder
+from xner.shards.ledger import RUN_FILE, SHARD, TRAINING_FILE, Run
+from xner.shards.storage import Folder, files_at
 from xner.training.loop import Progress, State, Task, load_weights, log_progress, state_of_record
 from xner.training.places import (
     PROGRESS,
@@ -207,14 +207,16 @@ def state_of(
     output: str,
     optimization: OptimizationConfig,
     *,
+    reads: Sequence[str],
     job: str,
     fingerprint: Callable[[], Mapping[str, Any]],
 ) -> dict[str, str]:
-    """What a run to ``output`` would find and do, for ``--dry-run``; the arguments are ``fit``'s.
+    """What a run to ``output`` would read, find and do, for ``--dry-run``.
 
-    ``fingerprint`` is called where there is something to hold it against. Raises ConfigError for
-    what ``fit`` would find in the way.
+    ``fingerprint`` is called where there is something to hold it against; the other arguments are
+    ``fit``'s. Raises ConfigError for what ``fit`` would find in the way or miss.
     """
+    inputs = [f"{without_credentials(path)} ({len(files_at(path, SHARD)[1])})" for path in reads]
     model_folder, run_folder = _folders(output)
     if model_folder.exists(TRAINING_FILE):
         Run(model_folder, job, fingerprint()).check()
@@ -230,7 +232,10 @@ def state_of(
         f"{optimization.num_workers} Ray Train workers of {optimization.cpus_per_worker} CPU, "
     )
     workers += f"{optimization.gpus_per_worker} GPU"
+    if optimization.soup > 1:
+        found += f"; the mean of {optimization.soup} runs"
     return {
+        "reads (files)": ", ".join(inputs),
         "output": f"{model_folder}: {found}",
         "runs on": workers if optimization.num_workers else "this process, without Ray",
     }
