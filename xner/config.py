@@ -536,8 +536,10 @@ class TaggedSourceConfig(Record):
         description="Read an `I-X` that continues nothing as `B-X`, as conlleval does, and log how "
         "many; by default an error.",
     )
-    lang: Language = Field(
-        "en", description="Language of the text; it decides how tokens are joined."
+    lang: Language | None = Field(
+        None,
+        description="Language of the text, by default en; it decides how tokens are joined. Of "
+        "`pseudo` only the rows in it are read, whatever their country; by default all.",
     )
     label_map: LabelMap = Field(
         default_factory=dict,
@@ -570,6 +572,11 @@ class TaggedSourceConfig(Record):
         "another one of its type from the same file or shard (mention replacement, Dai and Adel "
         "2020). Where text is little, fewer names are learned by heart.",
     )
+
+    @property
+    def text_lang(self) -> str:
+        """The language of text that does not name its own."""
+        return self.lang or "en"
 
     @model_validator(mode="after")
     def _corpora_where_rows_name_theirs(self) -> TaggedSourceConfig:
@@ -1176,8 +1183,9 @@ class StudyLanguageConfig(Record):
     @model_validator(mode="after")
     def _texts_are_of_the_language(self) -> StudyLanguageConfig:
         for source in (*self.gold, *self.train):
-            if language_of(source.lang) != language_of(self.lang):
-                raise ValueError(f'{source.path}: lang is "{source.lang}", expected "{self.lang}"')
+            lang = source.text_lang
+            if language_of(lang) != language_of(self.lang):
+                raise ValueError(f'{source.path}: lang is "{lang}", expected "{self.lang}"')
         return self
 
 

@@ -41,6 +41,7 @@ from xner.text.iob2 import (
     split_tag,
     to_iob2,
 )
+from xner.text.languages import language_of
 from xner.text.mentions import Mention
 from xner.text.words import Span, join, segment, words_in
 
@@ -107,8 +108,6 @@ LABEL_MAPS: dict[str, dict[str, str]] = {
     },
 }
 
-_STATUS = pa.schema([PSEUDO.field("status")])
-_STATUS_AND_CORPUS = _STATUS.append(PSEUDO.field("corpus"))
 _PSEUDO_COLUMNS = pa.schema(
     [
         PSEUDO.field(name)
@@ -193,7 +192,8 @@ def tagged_parts(config: TaggedSourceConfig, each: Mapper = in_turn) -> list[Tag
     """
     parts = _parts_of_shards(config, each) if config.format == "pseudo" else [_read_file(config)]
     if not any(part.num_sentences for part in parts):
-        of = f" of {', '.join(config.corpora)}" if config.corpora else ""
+        wanted = [value for _, values in _wanted(config) for value in values]
+        of = f" of {', '.join(wanted)}" if wanted else ""
         raise DataError(f"{config.path}: no sentences{of}")
     return parts
 
@@ -244,7 +244,7 @@ def _read_file(config: TaggedSourceConfig) -> TaggedPart:
             raise DataError(
                 f"{sentence.where}: in the sentence that begins here, {error}{hint}"
             ) from error
-        if (placed := _placed(sentence, tags, config.lang)) is not None:
+        if (placed := _placed(sentence, tags, config.text_lang)) is not None:
             tagged.append(placed)
     if num_repaired:
         _log.warning("%s: %d I- tags that continue nothing read as B-", config.path, num_repaired)
@@ -290,17 +290,20 @@ def _mapped(sentences: list[TaggedSentence], config: TaggedSourceConfig) -> list
 
 def _parts_of_shards(config: TaggedSourceConfig, each: Mapper) -> list[TaggedPart]:
     folder, names = files_at(config.path, SHARD)
-    found = list(each(partial(_accepted, folder, config.corpora), names))
+    wanted = _wanted(config)
+    found = list(each(partial(_accepted, folder, wanted), names))
     accepted = [rows for rows, _ in found]
-    there = frozenset[str]().union(*(corpora for _, corpora in found))
-    # Of a corpus that is there all rows may have been refused.
-    if missing := sorted(set(config.corpora) - there):
-        _log.warning(
-            "%s: corpora: no rows of %s; it has %s",
-            config.path,
-            ", ".join(missing),
-            ", ".join(sorted(there)),
-        )
+    for column, values in wanted:
+        there = set[str]().union(*(values_there[column] for _, values_there in found))
+        # Of a corpus that is there all rows may have been refused.
+        if missing := sorted(set(values) - {_kind(column, value) for value in there}):
+            _log.warning(
+                "%s: %s: no rows of %s; it has %s",
+                config.path,
+                _SETTINGS[column],
+                ", ".join(missing),
+                ", ".join(sorted(there)),
+            )
     bounds = np.cumsum([0, *map(len, accepted)])
     chosen = _sample(int(bounds[-1]), config.max_sentences)
     borders = np.searchsorted(chosen, bounds)
@@ -314,19 +317,43 @@ def _parts_of_shards(config: TaggedSourceConfig, each: Mapper) -> list[TaggedPar
     return parts
 
 
-def _accepted(
-    folder: Folder, corpora: Sequence[str], name: str
-) -> tuple[npt.NDArray[np.int64], frozenset[str]]:
-    """The numbers of a shard's rows whose status is ``ok``, of all corpora or of some.
+# The columns by which rows are chosen, and the settings that say which are.
+_SETTINGS = {"corpus": "corpora", "target_lang": "lang"}
 
-    And the corpora of all rows, where some are asked for.
+
+def _wanted(config: TaggedSourceConfig) -> list[tuple[str, list[str]]]:
+    """The columns of shards by which rows are chosen, and which values of each are wanted."""
+    if config.format != "pseudo":
+        return []
+    languages = [] if config.lang is None else [language_of(config.lang)]
+    return [
+        (column, values)
+        for column, values in (("corpus", config.corpora), ("target_lang", languages))
+        if values
+    ]
+
+
+def _kind(column: str, value: str) -> str:
+    """What of a column's value decides: of a language not the country."""
+    return language_of(value) if column == "target_lang" else value
+
+
+def _accepted(
+    folder: Folder, wanted: Sequence[tuple[str, Sequence[str]]], name: str
+) -> tuple[npt.NDArray[np.int64], dict[str, set[str]]]:
+    """The numbers of a shard's rows whose status is ``ok`` and whose values are wanted.
+
+    And the values of all rows, by column.
     """
-    table = folder.read_table(name, _STATUS_AND_CORPUS if corpora else _STATUS)
+    columns = ["status", *(column for column, _ in wanted)]
+    table = folder.read_table(name, pa.schema([PSEUDO.field(column) for column in columns]))
     accepted = pc.equal(table["status"], "ok")
-    there: frozenset[str] = frozenset()
-    if corpora:
-        accepted = pc.and_(accepted, pc.is_in(table["corpus"], pa.array(corpora)))
-        there = frozenset(table["corpus"].unique().to_pylist())
+    there: dict[str, set[str]] = {}
+    for column, values in wanted:
+        there[column] = set(table[column].unique().drop_null().to_pylist())
+        chosen = [value for value in there[column] if _kind(column, value) in values]
+        is_wanted = pc.is_in(table[column], pa.array(chosen, pa.string()))
+        accepted = pc.and_(accepted, is_wanted)
     return np.flatnonzero(accepted.to_numpy()), there
 
 

@@ -294,6 +294,24 @@ def test_pseudo_reads_some_corpora_alone(tmp_path: Path, caplog: pytest.LogCaptu
         TaggedSourceConfig(path="a.conll", corpora=["News"])
 
 
+def test_pseudo_reads_one_language_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    codes = ("de", "de_AT", "nl")
+    rows = [
+        pseudo_row(i, f"Tom {i}", target_lang=codes[i % 3], corpus="NW"[i % 2]) for i in range(12)
+    ]
+    write_shard(tmp_path, "0.parquet", rows[:6])
+    write_shard(tmp_path, "1.parquet", rows[6:])
+    assert {s.lang for s in read_pseudo(tmp_path)} == set(codes)
+    for lang in ("de", "de_CH"):
+        german = read_pseudo(tmp_path, lang=lang)
+        assert [s.lang for s in german] == ["de", "de_AT"] * 4
+    assert len(read_pseudo(tmp_path, lang="de", corpora=["N"])) == 4
+    assert not caplog.records
+    with pytest.raises(DataError, match="no sentences of fr"):
+        read_pseudo(tmp_path, lang="fr")
+    assert "lang: no rows of fr; it has de, de_AT, nl" in caplog.text
+
+
 def test_pseudo_scores_of_words_are_those_of_the_mentions_that_their_tags_are_of(
     tmp_path: Path,
 ) -> None:
