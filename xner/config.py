@@ -539,7 +539,7 @@ class TaggedSourceConfig(Record):
     lang: Language | None = Field(
         None,
         description="Language of the text, by default en; it decides how tokens are joined. Of "
-        "`pseudo` only the rows in it are read, whatever their country; by default all.",
+        "`pseudo` only the rows in it are read, whatever their country or script, by default all.",
     )
     label_map: LabelMap = Field(
         default_factory=dict,

@@ -96,7 +96,10 @@ def test_dry_run_of_a_training_tells_what_it_reads_and_misses(tmp_path: Path, jo
         (tmp_path / "read" / f"part-{number}.parquet").touch()
     told = plan(config)
     assert told["reads (files)"] == f"{tmp_path / 'read'} (3)"
-    assert told["output"].endswith("out: train from the start; the mean of 2 runs")
+    assert told["output"].endswith("out: train from the start")
+    assert told["takes the mean of"] == "2 runs"
+    secret = config.model_copy(update={"encoder": "https://me:secret@example.org/encoder"})
+    assert plan(secret)["starts from"] == "https://example.org/encoder"
 
 
 @pytest.mark.parametrize("job", ["train_tagger", "train_aligner"])

@@ -400,23 +400,36 @@ def test_runs_publish_the_mean_of_a_soup(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "model"]
 
 
-@pytest.mark.parametrize(("number", "epoch"), [(2, 1), (2, FAST.epochs), (3, 2)])
+@pytest.mark.parametrize(
+    ("number", "epoch", "committed"),
+    [(2, 1, False), (2, 1, True), (2, FAST.epochs, True), (3, 2, False)],
+)
 def test_runs_of_a_soup_that_was_killed_go_on_where_it_was(
-    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, epoch: int
+    linear_task: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    epoch: int,
+    committed: bool,
 ) -> None:
     task = linear_task(dropout=0.2)
     expected = run(task, tmp_path / "undisturbed", SOUP)
     commit = places.InProcess.commit
 
     def dying(self: Any, folder: Any, state: Any) -> None:
-        commit(self, folder, state)
-        if (self.folder.name, state.epoch) == (f"run-{number}", epoch):
+        dies = (self.folder.name, state.epoch) == (f"killed-{number}", epoch)
+        if committed or not dies:
+            commit(self, folder, state)
+        if dies:
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(places.InProcess, "commit", dying)
         run(task, tmp_path / "killed", SOUP)
     assert "go on" in found(tmp_path / "killed", SOUP)
+    # Of the runs that are over the weights alone are left.
+    over = [path for path in (tmp_path / "killed.training" / "killed-1").glob("epoch-*/*")]
+    assert sorted(path.name for path in over) == ["state.json", "weights.safetensors"]
     for settings in (FAST, SOUP):
         with pytest.raises(ConfigError, match="belongs to another run"):
             run(task, tmp_path / "killed", settings, settings="of another soup")
@@ -450,13 +463,38 @@ def test_runs_of_a_soup_are_not_repeated_where_the_model_had_no_room(
     assert run(task, tmp_path / "model", SOUP)["epochs"] == 12
 
 
+def test_runs_of_a_soup_count_the_same_however_many_epochs_they_had(
+    linear_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first stops after two epochs, whose mean counts as much as that of the second's three."""
+    scores = iter([0.9, 0.1, 0.3, 0.4, 0.5, 0.6, 0.7])
+    monkeypatch.setattr(linear_task, "evaluate", lambda self, model: {"closeness": next(scores)})
+    weights: dict[str, Any] = {}
+    commit = places.InProcess.commit
+
+    def looking(self: Any, folder: Any, state: Any) -> None:
+        commit(self, folder, state)
+        weights[self.folder.name, state.epoch] = load_file(folder / "weights.safetensors")
+
+    monkeypatch.setattr(places.InProcess, "commit", looking)
+    settings = FAST.model_copy(update={"soup": 2, "keep_best": 3, "patience": 1})
+    summary = run(linear_task(), tmp_path / "model", settings)
+    assert [each["epochs"] for each in summary["runs"]] == [2, 4]
+    shares = {("model-1", 1): 1 / 4, ("model-1", 2): 1 / 4}
+    shares |= {("model-2", epoch): 1 / 6 for epoch in (2, 3, 4)}
+    for name, weight in torch.load(tmp_path / "model" / "model.pt", weights_only=True).items():
+        mean = sum(share * weights[at][name] for at, share in shares.items())
+        assert torch.allclose(weight, mean, atol=1e-7)
+    assert summary["metrics"] == {"closeness": 0.7}
+
+
 def test_runs_publish_a_soup_to_another_file_system(linear_task: Any) -> None:
     run(linear_task(), "memory://bucket/soups/linear", SOUP)
     store = fsspec.filesystem("memory")
     names = {path.partition("/linear/")[2] for path in store.find("/bucket/soups")}
     events = {name for name in names if EVENTS in name}
     assert names - events == {"model.pt", "run.json", "training.json"}
-    assert {name.partition("/")[0] for name in events} == {"run-1", "run-2", "run-3"}
+    assert {name.partition("/")[0] for name in events} == {"linear-1", "linear-2", "linear-3"}
 
 
 def test_runs_of_soups_with_other_seeds_have_nothing_in_common() -> None:
@@ -498,9 +536,10 @@ def test_runs_fingerprint_leaves_out_where_and_how_fast() -> None:
         sharding="fsdp",
     )
     elsewhere = base.model_copy(update={"output": "y", "optimization": faster})
-    other = base.model_copy(update={"optimization": OptimizationConfig(seed=1)})
     assert fingerprint(base, {}) == fingerprint(elsewhere, {})
-    assert fingerprint(base, {}) != fingerprint(other, {})
+    for settings in (OptimizationConfig(seed=1), OptimizationConfig(soup=2)):
+        other = base.model_copy(update={"optimization": settings})
+        assert fingerprint(base, {}) != fingerprint(other, {})
     assert fingerprint(base, {"data": "1"}) != fingerprint(base, {"data": "2"})
 
 

@@ -309,11 +309,9 @@ def _parts_of_shards(config: TaggedSourceConfig, each: Mapper) -> list[TaggedPar
     borders = np.searchsorted(chosen, bounds)
     parts = []
     for number, (name, rows) in enumerate(zip(names, accepted, strict=True)):
-        wanted = rows[chosen[borders[number] : borders[number + 1]] - bounds[number]]
-        if len(wanted):
-            parts.append(
-                TaggedPart(len(wanted), partial(_read_shard, config, folder, name, wanted))
-            )
+        taken = rows[chosen[borders[number] : borders[number + 1]] - bounds[number]]
+        if len(taken):
+            parts.append(TaggedPart(len(taken), partial(_read_shard, config, folder, name, taken)))
     return parts
 
 

@@ -240,12 +240,11 @@ def _weights(summary: Mapping[str, Any], keep_best: int, is_scored: bool) -> str
     num_epochs = max(run["epochs"] for run in runs)
     num_kept = min(keep_best, num_epochs)
     order = "best" if is_scored else "last"
-    kept = f"the {order} {num_kept} of {num_epochs} epochs"
     if len(runs) > 1:
-        each = kept if num_kept > 1 else f"the {order} epoch"
+        each = f"the {order} epoch" if num_kept == 1 else f"the {order} {num_kept} epochs"
         return f"the mean of the weights of {len(runs)} runs from one start, {each} of each"
     if num_kept > 1:
-        return f"the mean of the weights of {kept}"
+        return f"the mean of the weights of the {order} {num_kept} of {num_epochs} epochs"
     if is_scored:
         return f"that of epoch {summary['best_epoch']}, the best of {num_epochs}"
     return "that of the last epoch"

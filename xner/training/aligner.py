@@ -89,7 +89,6 @@ class AlignerTask:
     """
 
     config: TrainAlignerConfig
-    run: int
     encoder: Encoder
     training: tuple[AlignmentExample, ...]
     dev: tuple[AlignmentExample, ...]
@@ -111,7 +110,7 @@ class AlignerTask:
 
     def epoch(self, number: int) -> Forwards:
         config = self.config
-        seed = config.optimization.of_run(self.run).seed, number
+        seed = config.optimization.seed, number
         asked = with_negatives(
             mixed(self.training, self.weights, (*seed, 1)),
             self._names,
@@ -217,7 +216,8 @@ def make_task(config: TrainAlignerConfig, run_folder: Folder, run: int = 0) -> A
     # Held-out texts are asked for absent names too, the same ones at every evaluation.
     seed = (optimization.seed, optimization.epochs)
     asked = with_negatives(dev, Names.of(examples), config.negatives, config.negatives_mix, seed)
-    return AlignerTask(config, run, encoder, tuple(training), tuple(asked), weights)
+    config = config.model_copy(update={"optimization": optimization.of_run(run)})
+    return AlignerTask(config, encoder, tuple(training), tuple(asked), weights)
 
 
 @dataclass(frozen=True)

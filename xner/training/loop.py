@@ -69,7 +69,7 @@ _MAY_HELP = (
 )
 
 _WEIGHTS, _AVERAGES = "weights.safetensors", "averages.safetensors"
-_OPTIMIZER, _STATE = "optimizer.pt", "state.json"
+OPTIMIZER, _STATE = "optimizer.pt", "state.json"
 # Checkpoints hold whole tensors, from the first worker; every worker takes its part of them.
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
 
@@ -251,6 +251,7 @@ def train(
         DivergedError: a loss or a gradient was not finite; names the step and its examples. All
             workers raise at the same step, and no checkpoint is later than the step before.
     """
+    # All runs of a soup have the same new weights: the mean of others would be no model.
     torch.manual_seed(optimization.seed)
     model = task.make_model()
     optimization = optimization.of_run(run)
@@ -273,7 +274,7 @@ def train(
             if averages is not None:
                 with averages.in_place():
                     set_model_state_dict(model, load_file(folder / _AVERAGES), options=_WHOLE)
-            found = torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True)
+            found = torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
             set_optimizer_state_dict(model, optimizer, found, options=_WHOLE)
             logger.info("going on after step %d, in epoch %d", state.step, state.epoch + 1)
 
@@ -389,7 +390,7 @@ class _Stepper:
             folder = Path(name)
             try:
                 for file_name, tensors in contents.items():
-                    if file_name == _OPTIMIZER:
+                    if file_name == OPTIMIZER:
                         with (folder / file_name).open("wb") as file:
                             torch.save(tensors, file)
                     else:
@@ -409,7 +410,7 @@ class _Stepper:
         if self.averages is not None:
             with self.averages.in_place():
                 contents[_AVERAGES] = self._weights()
-        contents[_OPTIMIZER] = get_optimizer_state_dict(self.model, self.optimizer, options=_WHOLE)
+        contents[OPTIMIZER] = get_optimizer_state_dict(self.model, self.optimizer, options=_WHOLE)
         return contents
 
     def _weights(self) -> dict[str, Tensor]:

@@ -1,10 +1,10 @@
 """A training run: its folder, its fingerprint, and the model folder that stands at its end.
 
 While a run lasts it lives in ``<output>.training``: ``run.json`` (the fingerprint) and the
-checkpoints; of several runs, whose weights are averaged, those of each in ``run-1``, ``run-2`` and
-so on. The model folder appears whole, at the end, and carries ``run.json`` and
-``training.json`` (the summary); then the run's folder goes. The same command again goes on where a
-killed run was, and has nothing to do where the model stands.
+checkpoints; those of a soup's runs in folders below it, the model's name with ``-1``, ``-2`` and so
+on. The model folder appears whole, at the end, and carries ``run.json`` and ``training.json`` (the
+summary); then the run's folder goes. The same command again goes on where a killed run was, and has
+nothing to do where the model stands.
 """
 
 from __future__ import annotations
@@ -34,8 +34,17 @@ from xner.models.encoder import pick_device
 from xner.shards.lease import Lease
 from xner.shards.ledger import RUN_FILE, SHARD, TRAINING_FILE, Run
 from xner.shards.storage import Folder, files_at
-from xner.training.loop import Progress, State, Task, load_weights, log_progress, state_of_record
+from xner.training.loop import (
+    OPTIMIZER,
+    Progress,
+    State,
+    Task,
+    load_weights,
+    log_progress,
+    state_of_record,
+)
 from xner.training.places import (
+    CHECKPOINT,
     PROGRESS,
     checkpoint_name,
     is_local,
@@ -158,9 +167,12 @@ def fit(
         _check_checkpoints(run_folder, optimization.num_workers)
         task: Task | None = None
         states: list[State] = []
-        checkpoints: list[Folder] = []
-        for number, folder in enumerate(_folders_of_runs(run_folder, optimization.soup)):
-            Run(folder, job, fingerprint).open()
+        shares: dict[Folder, float] = {}
+        for number in range(optimization.soup):
+            folder = run_folder
+            if optimization.soup > 1:
+                folder = run_folder / f"{model_folder.name}-{number + 1}"
+                Run(folder, job, fingerprint).open()
             state = _state_at_the_end(folder)
             if state is None:
                 task = None  # The examples of one run at a time.
@@ -173,12 +185,15 @@ def fit(
                 lease.check()
                 folder.publish_json(_DONE, asdict(state))
             states.append(state)
-            best = state.best(optimization.keep_best)
-            checkpoints += [folder / checkpoint_name(epoch) for epoch in best]
+            best = [checkpoint_name(epoch) for epoch in state.best(optimization.keep_best)]
+            shares |= {folder / name: 1 / len(best) / optimization.soup for name in best}
+            if optimization.soup > 1:
+                _keep_weights(folder, best)
         if task is None:
             task = make_task(run_folder, 0)
+        lease.check()
         summary = _summary(states)
-        _publish(task, checkpoints, summary, run_folder, model_folder)
+        _publish(task, shares, summary, run_folder, model_folder)
     _remove(run_folder)
     return summary
 
@@ -214,7 +229,8 @@ def state_of(
     """What a run to ``output`` would read, find and do, for ``--dry-run``.
 
     ``fingerprint`` is called where there is something to hold it against; the other arguments are
-    ``fit``'s. Raises ConfigError for what ``fit`` would find in the way or miss.
+    ``fit``'s. Raises ConfigError for what ``fit`` would find in the way, and where there is
+    nothing to read.
     """
     inputs = [f"{without_credentials(path)} ({len(files_at(path, SHARD)[1])})" for path in reads]
     model_folder, run_folder = _folders(output)
@@ -232,11 +248,11 @@ def state_of(
         f"{optimization.num_workers} Ray Train workers of {optimization.cpus_per_worker} CPU, "
     )
     workers += f"{optimization.gpus_per_worker} GPU"
+    rows = {"reads (files)": ", ".join(inputs), "output": f"{model_folder}: {found}"}
     if optimization.soup > 1:
-        found += f"; the mean of {optimization.soup} runs"
+        rows["takes the mean of"] = f"{optimization.soup} runs"
     return {
-        "reads (files)": ", ".join(inputs),
-        "output": f"{model_folder}: {found}",
+        **rows,
         "runs on": workers if optimization.num_workers else "this process, without Ray",
     }
 
@@ -260,7 +276,7 @@ def _summary(states: Sequence[State]) -> dict[str, Any]:
     if len(runs) == 1:
         return runs[0]
     sums = {key: sum(run[key] for run in runs) for key in ("steps", "epochs", "seconds", "tokens")}
-    return {**sums, "metrics": {}, "runs": runs}
+    return {**sums, "seconds": round(sums["seconds"], 2), "metrics": {}, "runs": runs}
 
 
 def _summary_of_run(state: State) -> dict[str, Any]:
@@ -279,20 +295,20 @@ def _summary_of_run(state: State) -> dict[str, Any]:
 
 def _publish(
     task: Task,
-    checkpoints: Sequence[Folder],
+    shares: Mapping[Folder, float],
     summary: dict[str, Any],
     run_folder: Folder,
     model_folder: Folder,
 ) -> None:
     """Write the model folder so that it is whole once it, or its summary, can be seen.
 
-    Of several ``checkpoints`` it has the mean of the weights, and its metrics, which go to
-    ``summary``.
+    Of several checkpoints it has the mean of the weights, in which they have these ``shares``, and
+    its metrics, which go to ``summary``.
     """
     with _scratch(run_folder) as ready:
         model = task.make_model()
-        _load_mean(model, checkpoints)
-        if len(checkpoints) > 1:
+        _load_mean(model, shares)
+        if len(shares) > 1:
             model.to(pick_device("auto")).eval()
             with torch.no_grad():
                 summary["metrics"] = task.evaluate(model)
@@ -326,20 +342,18 @@ def _publish(
                 model_folder.upload(file.relative_to(ready).as_posix(), file)
 
 
-def _load_mean(model: nn.Module, checkpoints: Sequence[Folder]) -> None:
-    """Give the model the mean of the checkpoints' weights.
+def _load_mean(model: nn.Module, shares: Mapping[Folder, float]) -> None:
+    """Give the model the mean of checkpoints' weights, in which they have these shares.
 
     Of epochs of a run (Vaswani et al. 2017), of runs from one start (Wortsman et al. 2022, "Model
     soups"), or of both.
     """
     weights = list(model.parameters())
     sums = [torch.zeros_like(weight) for weight in weights]
-    for checkpoint in checkpoints:
+    for checkpoint, share in shares.items():
         with local_copy(checkpoint) as path:
             load_weights(model, path)
-        torch._foreach_add_(
-            sums, [weight.detach() for weight in weights], alpha=1 / len(checkpoints)
-        )
+        torch._foreach_add_(sums, [weight.detach() for weight in weights], alpha=share)
     with torch.no_grad():
         torch._foreach_copy_(weights, sums)
 
@@ -363,11 +377,12 @@ def _folders(output: str) -> tuple[Folder, Folder]:
     return model_folder, Folder(f"{model_folder.location}.training")
 
 
-def _folders_of_runs(run_folder: Folder, soup: int) -> list[Folder]:
-    """Where the checkpoints of each run lie."""
-    if soup == 1:
-        return [run_folder]
-    return [run_folder / f"run-{number}" for number in range(1, soup + 1)]
+def _keep_weights(folder: Folder, best: Sequence[str]) -> None:
+    """Remove of a run that is over what only one that goes on would read: most of the bytes."""
+    for name in folder.names():
+        checkpoint, _, file = name.partition("/")
+        if checkpoint.startswith(CHECKPOINT) and (checkpoint not in best or file == OPTIMIZER):
+            folder.remove(name)
 
 
 def _leaf(name: str) -> str:

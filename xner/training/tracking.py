@@ -217,9 +217,8 @@ _TRACKERS = {"tensorboard": _tensorboard, "mlflow": _mlflow, "wandb": _wandb}
 
 
 def _name(folder: Folder) -> str:
-    """The model's own name, and the run's where it has several: ``<model>.training/run-2``."""
-    model, _, run = folder.location.rstrip("/").rpartition(".training")
-    return f"{model.rpartition('/')[2]}{run}"
+    """The model's own name: the run's folder is ``<model>.training``, or in there ``<model>-1``."""
+    return folder.location.rstrip("/").rpartition("/")[2].removesuffix(".training")
 
 
 def _number(folder: Folder, tracker: str) -> str | None:

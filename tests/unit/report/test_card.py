@@ -139,7 +139,7 @@ def test_card_tells_of_a_soup() -> None:
     assert "| optimization.soup | 3 |" in card
     assert "| epochs, done | 9 |" in card
     averaged = recipe(optimization={"soup": 3, "keep_best": 2})
-    assert f"{mean}, the best 2 of 3 epochs of each on" in card_of(averaged, soup, about(), {})
+    assert f"{mean}, the best 2 epochs of each on" in card_of(averaged, soup, about(), {})
     assert f"{mean}, the last epoch of each." in card_of(config, soup, about(sentences=0), {})
 
 
