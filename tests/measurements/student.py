@@ -49,10 +49,9 @@ LOSSES: dict[str, dict[str, Any]] = {
 # The encoder knows Latin letters, and of Chinese not even most characters.
 NEW_CHARACTERS = {"zh": {"new_characters": 3, "word_aligner": str(OUTPUT / "links-zh")}}
 # How a student learns: from all that was accepted of the news, German and Spanish of a sample of
-# Tatoeba too. Chinese learns from as many copies with other names, three times, and no label is
-# doubted.
-# `American` is a MISC to the teacher; in Chinese it is the name of the country, which is a place to
-# a gold that knows three types.
+# Tatoeba too. The Chinese one is the mean of three, which learn from as many copies with other
+# names, and no label is doubted. `American` is a MISC to the teacher; in Chinese it is the name of
+# the country, which is a place to a gold that knows three types.
 STUDENTS: dict[str, dict[str, Any]] = {
     **{
         lang: {
