@@ -16,7 +16,8 @@ from xner.config import OptimizationConfig
 from xner.errors import DataError
 from xner.shards.storage import Folder
 from xner.training import distributed
-from xner.training.loop import DivergedError, train
+from xner.training.loop import DivergedError, log_progress, train
+from xner.training.places import train_in_process
 from xner.training.runs import fit
 from xner.training.tagger import train_tagger
 
@@ -88,16 +89,17 @@ def test_distributed_run_that_died_goes_on_to_the_same_weights(
     assert not (tmp_path / "model.training").exists()
 
 
-def test_distributed_soup_is_that_of_one_process(linear_task: Any, tmp_path: Path) -> None:
-    weights = []
-    for num_workers in (0, 1):
-        settings = TWO_WORKERS.model_copy(update={"num_workers": num_workers, "soup": 2})
-        output = tmp_path / str(num_workers)
-        task = linear_task(dropout=0.1)
-        fit(lambda *_, task=task: task, settings, output=str(output), job="test", fingerprint={})
-        weights.append(torch.load(output / "model.pt", weights_only=True))
-    alone, on_ray = weights
-    assert all(torch.allclose(on_ray[name], alone[name], atol=1e-6) for name in alone)
+def test_distributed_run_of_a_soup_is_that_of_one_process(linear_task: Any, tmp_path: Path) -> None:
+    settings = TWO_WORKERS.model_copy(update={"num_workers": 1, "trackers": []})
+    task, folder = linear_task(dropout=0.1), Folder.at(str(tmp_path / "model.training"))
+    states = [
+        train_in_process(task, settings, folder / f"in-process-{run}", log_progress, run)
+        for run in (0, 1)
+    ]
+    states.append(distributed.train_on_ray(task, settings, folder / "model-2", 1))
+    first, second, on_ray = ([loss for _, loss in state.curve] for state in states)
+    assert on_ray == pytest.approx(second, rel=1e-4)
+    assert on_ray != pytest.approx(first, rel=1e-2)
 
 
 def test_distributed_worker_that_is_killed_within_an_epoch_is_replaced(
