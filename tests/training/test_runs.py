@@ -428,7 +428,7 @@ def test_runs_of_a_soup_that_was_killed_go_on_where_it_was(
         run(task, tmp_path / "killed", SOUP)
     assert "go on" in found(tmp_path / "killed", SOUP)
     # Of the runs that are over the weights alone are left.
-    over = [path for path in (tmp_path / "killed.training" / "killed-1").glob("epoch-*/*")]
+    over = (tmp_path / "killed.training" / "killed-1").glob("epoch-*/*")
     assert sorted(path.name for path in over) == ["state.json", "weights.safetensors"]
     for settings in (FAST, SOUP):
         with pytest.raises(ConfigError, match="belongs to another run"):
