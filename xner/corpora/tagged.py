@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -108,6 +108,8 @@ LABEL_MAPS: dict[str, dict[str, str]] = {
     },
 }
 
+# The settings that choose rows of shards, by the column that they look at.
+_SETTINGS = {"corpus": "corpora", "target_lang": "lang"}
 _PSEUDO_COLUMNS = pa.schema(
     [
         PSEUDO.field(name)
@@ -192,7 +194,7 @@ def tagged_parts(config: TaggedSourceConfig, each: Mapper = in_turn) -> list[Tag
     """
     parts = _parts_of_shards(config, each) if config.format == "pseudo" else [_read_file(config)]
     if not any(part.num_sentences for part in parts):
-        wanted = [value for _, values in _wanted(config) for value in values]
+        wanted = list(chain.from_iterable(_wanted(config).values()))
         of = f" of {', '.join(wanted)}" if wanted else ""
         raise DataError(f"{config.path}: no sentences{of}")
     return parts
@@ -293,7 +295,7 @@ def _parts_of_shards(config: TaggedSourceConfig, each: Mapper) -> list[TaggedPar
     wanted = _wanted(config)
     found = list(each(partial(_accepted, folder, wanted), names))
     accepted = [rows for rows, _ in found]
-    for column, values in wanted:
+    for column, values in wanted.items():
         there = set[str]().union(*(values_there[column] for _, values_there in found))
         # Of a corpus that is there all rows may have been refused.
         if missing := sorted(set(values) - {_kind(column, value) for value in there}):
@@ -315,20 +317,15 @@ def _parts_of_shards(config: TaggedSourceConfig, each: Mapper) -> list[TaggedPar
     return parts
 
 
-# The columns by which rows are chosen, and the settings that say which are.
-_SETTINGS = {"corpus": "corpora", "target_lang": "lang"}
-
-
-def _wanted(config: TaggedSourceConfig) -> list[tuple[str, list[str]]]:
-    """The columns of shards by which rows are chosen, and which values of each are wanted."""
-    if config.format != "pseudo":
-        return []
-    languages = [] if config.lang is None else [language_of(config.lang)]
-    return [
-        (column, values)
-        for column, values in (("corpus", config.corpora), ("target_lang", languages))
-        if values
-    ]
+def _wanted(config: TaggedSourceConfig) -> dict[str, list[str]]:
+    """By which columns rows of shards are chosen, and which values of each are wanted."""
+    wanted: dict[str, list[str]] = {}
+    if config.format == "pseudo":
+        if config.corpora:
+            wanted["corpus"] = config.corpora
+        if config.lang is not None:
+            wanted["target_lang"] = [language_of(config.lang)]
+    return wanted
 
 
 def _kind(column: str, value: str) -> str:
@@ -337,17 +334,17 @@ def _kind(column: str, value: str) -> str:
 
 
 def _accepted(
-    folder: Folder, wanted: Sequence[tuple[str, Sequence[str]]], name: str
+    folder: Folder, wanted: Mapping[str, Sequence[str]], name: str
 ) -> tuple[npt.NDArray[np.int64], dict[str, set[str]]]:
     """The numbers of a shard's rows whose status is ``ok`` and whose values are wanted.
 
     And the values of all rows, by column.
     """
-    columns = ["status", *(column for column, _ in wanted)]
+    columns = ["status", *wanted]
     table = folder.read_table(name, pa.schema([PSEUDO.field(column) for column in columns]))
     accepted = pc.equal(table["status"], "ok")
     there: dict[str, set[str]] = {}
-    for column, values in wanted:
+    for column, values in wanted.items():
         there[column] = set(table[column].unique().drop_null().to_pylist())
         chosen = [value for value in there[column] if _kind(column, value) in values]
         is_wanted = pc.is_in(table[column], pa.array(chosen, pa.string()))
